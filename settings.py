@@ -1,0 +1,182 @@
+"""Every environment variable of stationwatch, read once by the entry points."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from models.detection.errors import SettingsError
+from models.detection.sensors import DEFAULT_SENSORS, Sensor, check_catalogue
+
+PREFIX = "STATIONWATCH_"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What can be set. Each field is the variable `STATIONWATCH_<NAME>`; `.env` in the working folder is read too."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    # Where things are kept
+    home: Path = Field(Path(".stationwatch"), description="folder for everything that runs here: servers, checkpoint, MLflow, logs")
+    cache: Path = Field(Path(platformdirs.user_cache_dir("stationwatch")), description="folder for downloaded jars, shared by checkouts")
+
+    # Kafka
+    kafka_bootstrap: str = Field("", description="brokers, host:port,host:port; empty: the local broker at KAFKA_PORT")
+    kafka_port: Port = Field(9092, description="port of the local broker; 0 is any free one")
+    readings_topic: str = Field("readings", description="topic the stations publish to")
+    rejected_topic: str = Field("readings.rejected", description="topic of the dead letters")
+    labels_topic: str = Field("fault-labels", description="topic of the simulator's injected faults")
+    topic_partitions: int = Field(4, ge=1, le=10_000, description="partitions of the readings topic when it is created")
+    topic_retention_hours: int = Field(168, ge=1, description="hours Kafka keeps readings")
+
+    # Cassandra
+    cassandra_hosts: str = Field("", description="contact points, host,host; empty: the local server at CASSANDRA_PORT")
+    cassandra_port: Port = Field(9042, description="CQL port; 0 is any free one")
+    cassandra_keyspace: str = Field("stationwatch", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="keyspace of this plant")
+    cassandra_datacenter: str = Field("datacenter1", description="local data centre of the driver")
+    cassandra_replication: int = Field(1, ge=1, le=9, description="replication factor when the keyspace is created")
+    cassandra_heap_mb: int = Field(640, ge=256, description="heap of the local Cassandra, MiB")
+
+    # What a station measures
+    sensors: Annotated[tuple[Sensor, ...], NoDecode] = Field(
+        DEFAULT_SENSORS, description="sensor catalogue: a JSON list, or the path of a file that holds one"
+    )
+
+    # The stream
+    shards: int = Field(32, ge=1, le=4096, description="state shards; fixed for the life of a checkpoint")
+    shuffle_partitions: int = Field(2, ge=1, le=4096, description="Spark tasks per batch; fixed for the life of a checkpoint")
+    spark_master: str = Field("local[2,4]", description="Spark master of `make run`")
+    spark_driver_memory: str = Field("768m", pattern=r"^\d+[mg]$", description="heap of the Spark driver of `make run`")
+    checkpoint: str = Field("", description="checkpoint folder or URI; empty: HOME/checkpoint")
+    trigger_seconds: float = Field(1.0, ge=0, description="pause between the starts of two batches, s")
+    max_offsets_per_trigger: int = Field(50_000, ge=1, description="most Kafka records in a batch")
+    store_deadline_seconds: float = Field(120.0, gt=0, description="how long a task retries a write before its batch starts anew, s")
+    champion_poll_seconds: float = Field(5.0, gt=0, description="how often the stream looks for another champion, s")
+    stream_metrics_port: Port = Field(9108, description="Prometheus port of the stream; 0 is any free one")
+
+    # What is kept
+    readings_kept: str = Field("all", description="`all`, `none`, or a share of whole stations such as `0.1`")
+    readings_ttl_days: int = Field(30, ge=1, le=3650, description="days readings are kept in Cassandra")
+    anomalies_ttl_days: int = Field(400, ge=1, le=3650, description="days anomalies are kept in Cassandra")
+    feature_samples_per_minute: int = Field(64, ge=1, le=10_000, description="slots of feature samples a minute")
+
+    # The model
+    mlflow_tracking_uri: str = Field("", description="MLflow backend; empty: sqlite in HOME/mlflow")
+    model_name: str = Field("station-detector", description="registered model")
+    forest_trees: int = Field(1000, ge=1, le=10_000, description="trees of the Isolation Forest")
+    false_alarm_budget: float = Field(1.0, gt=0, description="false alarm episodes a station and day that thresholds aim at")
+
+    # The stations of `make run`
+    stations: int = Field(25, ge=1, le=1_000_000, description="simulated stations")
+    cadence_seconds: float = Field(1.0, gt=0, description="seconds between two readings of a simulated station")
+    simulator_seed: int = Field(7, ge=0, description="seed of the simulated stations")
+    fault_rate: float = Field(1.0, ge=0, description="injected faults per simulated station and hour; 0 is none")
+
+    # The API
+    api_host: str = Field("127.0.0.1", description="address the API listens on; beyond loopback it needs tokens")
+    api_port: Port = Field(8000, description="port of the API; 0 is any free one")
+    api_tokens_file: Path | None = Field(None, description="file of hashed API tokens")
+    api_stale_seconds: float = Field(30.0, gt=0, description="the stream counts as stale after this many seconds without a sign, s")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line that is logged")
+
+    @field_validator("sensors", mode="before")
+    @classmethod
+    def _read_sensors(cls, value: object) -> object:
+        """Accept a JSON list, or the path of a file that holds one."""
+        if not isinstance(value, str):
+            return value
+        import json
+
+        text = value if value.lstrip().startswith("[") else Path(value).expanduser().read_text(encoding="utf-8")
+        return json.loads(text)
+
+    @field_validator("sensors")
+    @classmethod
+    def _check_sensors(cls, value: tuple[Sensor, ...]) -> tuple[Sensor, ...]:
+        return check_catalogue(value)
+
+    @field_validator("readings_kept")
+    @classmethod
+    def _check_readings_kept(cls, value: str) -> str:
+        if value in ("all", "none"):
+            return value
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not 0 < share < 1:
+            raise ValueError("expected all, none, or a share between 0 and 1")
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_open_bind(self) -> Self:
+        if self.api_host not in LOOPBACK and self.api_tokens_file is None:
+            raise ValueError(f"API_HOST={self.api_host} is reachable from outside; set {PREFIX}API_TOKENS_FILE or bind to 127.0.0.1")
+        return self
+
+    @property
+    def readings_share(self) -> float:
+        """Share of stations whose readings are kept, in [0, 1]."""
+        return {"all": 1.0, "none": 0.0}.get(self.readings_kept) if self.readings_kept in ("all", "none") else float(self.readings_kept)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Kafka brokers as the clients want them."""
+        return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
+
+    @property
+    def contact_points(self) -> list[str]:
+        """Cassandra contact points, without port."""
+        return [host.strip() for host in (self.cassandra_hosts or "127.0.0.1").split(",")]
+
+    @property
+    def checkpoint_uri(self) -> str:
+        """Checkpoint folder or URI."""
+        return self.checkpoint or str((self.home / "checkpoint").resolve())
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow tracking URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{(self.home / 'mlflow' / 'mlflow.db').resolve()}"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: one message that names every bad variable, its value and what is expected.
+    """
+    try:
+        return Settings()
+    except (ValidationError, OSError, ValueError) as error:
+        raise SettingsError(_describe(error)) from error
+
+
+def settings_or_exit() -> Settings:
+    """Read the environment, or print every problem and exit with status 2."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _describe(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return f"settings: {error}"
+    lines = [f"settings: {error.error_count()} problem(s)"]
+    for problem in error.errors(include_url=False):
+        place = str(problem["loc"][0]).upper() if problem["loc"] else ""
+        shown = f"{PREFIX}{place} = {problem['input']!r}" if place else "settings"
+        lines.append(f"  {shown}: {problem['msg']}")
+    return "\n".join(lines)
