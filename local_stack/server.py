@@ -1,0 +1,172 @@
+"""What the two local servers have in common: ports, files, start, readiness, stop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from string import Template
+
+import psutil
+
+from local_stack.errors import StackError
+from local_stack.ports import HOST, free_ports, is_taken, listens, owner
+from local_stack.processes import RecordedProcess
+from settings import PREFIX, Settings
+
+READY_SECONDS = 180.0
+_POLL_SECONDS = 0.25
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class LocalServer(ABC):
+    """One server of the laptop, with everything it owns in one folder.
+
+    Args:
+        settings: ports, heap, folders.
+        java_options: further options of its Java, such as a `-javaagent`.
+    """
+
+    name: str
+    port_setting: str
+
+    def __init__(self, settings: Settings, java_options: Sequence[str] = ()) -> None:
+        self._settings = settings
+        self._java_options = tuple(java_options)
+        self.folder = (settings.home / "stack" / self.name).resolve()
+        self.data = self.folder / "data"
+        self.log = self.folder / f"{self.name}.log"
+        self.output = self.folder / f"{self.name}.out"
+        self.process = RecordedProcess(self.folder / "process.json", self.output)
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Write the configuration and return the command line."""
+
+    @abstractmethod
+    def answers(self, timeout_seconds: float) -> bool:
+        """Return whether the server serves, not only listens."""
+
+    @property
+    def port(self) -> int:
+        """The clients' port: the one chosen at the last start, 0 before the first."""
+        return self._ports()["port"]
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets the port."""
+        return PREFIX + self.port_setting.upper()
+
+    def launch(self, same_port: bool = False) -> None:
+        """Start the process, unless it runs.
+
+        Args:
+            same_port: come back on the port of the last start, or fail.
+
+        Raises:
+            StackError: the port is taken.
+        """
+        if self.process.find() is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._choose_ports(same_port)
+        self.log.unlink(missing_ok=True)
+        self.process.start(self.command(), self.folder)
+
+    def wait_ready(self, say: Callable[[str], None]) -> None:
+        """Wait until the server answers.
+
+        Raises:
+            StackError: it died or does not answer in time; with the last lines of its log.
+        """
+        started = time.monotonic()
+        while time.monotonic() - started < READY_SECONDS:
+            if self.process.find() is None:
+                raise StackError(f"{self.name} stopped while starting.\n{self.last_lines(20)}")
+            if listens(self.port) and self.answers(5.0):
+                say(f"{self.name}: ready on {HOST}:{self.port} after {time.monotonic() - started:.1f} s")
+                return
+            time.sleep(_POLL_SECONDS)
+        raise StackError(f"{self.name} does not answer after {READY_SECONDS:.0f} s.\n{self.last_lines(20)}")
+
+    def last_lines(self, count: int) -> str:
+        """Return the last lines of the log, and of what its Java printed past the log."""
+        parts = []
+        for path in (self.log, self.output):
+            lines = _tail(path, count)
+            if lines:
+                parts.append("\n".join([f"--- {path}", *lines]))
+        return "\n".join(parts) or f"--- {self.log} is empty"
+
+    def rss_mib(self) -> float:
+        """Resident memory of the running process, MiB; 0 when it does not run."""
+        process = self.process.find()
+        try:
+            return process.memory_info().rss / 2**20 if process else 0.0
+        except psutil.NoSuchProcess:
+            return 0.0
+
+    def erase(self) -> None:
+        """Delete data, logs and configuration. The server must not run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, template: str, **values: object) -> Path:
+        path = self.folder / template.removeprefix(f"{self.name}-")
+        text = Template((_TEMPLATES / template).read_text(encoding="utf-8"))
+        path.write_text(text.substitute(host=HOST, data=self.data, log=self.log, **self._ports(), **values), "utf-8")
+        return path
+
+    def _java_base(self, java: str, heap_mb: int) -> list[str]:
+        scratch = self.folder / "tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        # The serial collector needs least memory beside the heap, and two cores gain little from a parallel one.
+        return [
+            java,
+            f"-Xms{heap_mb // 2}m",
+            f"-Xmx{heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-XX:-UsePerfData",
+            "-Djava.awt.headless=true",
+            f"-Djava.io.tmpdir={scratch}",
+            *self._java_options,
+        ]
+
+    def _ports(self) -> dict[str, int]:
+        try:
+            return dict(json.loads((self.folder / "ports.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {"port": 0, "internal_port": 0}
+
+    def _choose_ports(self, same_port: bool) -> None:
+        last, wanted = self._ports(), int(getattr(self._settings, self.port_setting))
+        if same_port:
+            wanted = last["port"]
+        port = self._free(wanted) if wanted else self._free_or_other(last["port"])
+        chosen = {"port": port, "internal_port": self._free_or_other(last["internal_port"])}
+        (self.folder / "ports.json").write_text(json.dumps(chosen), encoding="utf-8")
+
+    def _free(self, port: int) -> int:
+        if is_taken(port):
+            raise StackError(
+                f"{self.name}: port {port} is taken by {owner(port)}; stop it, or set {self.variable} to another port "
+                "or to 0 for any free one"
+            )
+        return port
+
+    @staticmethod
+    def _free_or_other(port: int) -> int:
+        return port if port and not is_taken(port) else free_ports(1)[0]
+
+
+def _tail(path: Path, count: int) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64_000))
+            return file.read().decode("utf-8", errors="replace").splitlines()[-count:]
+    except OSError:
+        return []

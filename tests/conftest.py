@@ -1,0 +1,56 @@
+"""Fixtures shared by all tests: one pair of real servers per run, and settings that are a test's own."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from local_stack.errors import StackError
+from local_stack.java import find_java
+from local_stack.stack import Stack, endpoints_settings
+from local_stack.topics import create_topics
+from settings import PREFIX, Settings
+
+# A developer's own settings must not reach the tests; the jar cache is the one thing worth sharing.
+for _name in [name for name in os.environ if name.startswith(PREFIX) and name != f"{PREFIX}CACHE"]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Real Kafka and Cassandra on free ports in a temporary folder, stopped at the end whatever happens."""
+    try:
+        find_java()
+    except StackError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"), kafka_port=0, cassandra_port=0)
+    running = Stack(settings, say=print)
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down()
+
+
+@pytest.fixture
+def settings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings for the running servers, with a home, a keyspace name and topics of the test's own; the topics exist."""
+    mark = uuid.uuid4().hex[:10]
+    mine = Settings(
+        _env_file=None,
+        home=tmp_path_factory.mktemp("home"),
+        cassandra_keyspace=f"test_{mark}",
+        readings_topic=f"readings-{mark}",
+        rejected_topic=f"readings-{mark}.rejected",
+        labels_topic=f"fault-labels-{mark}",
+        stream_metrics_port=0,
+        api_port=0,
+    )
+    mine = endpoints_settings(mine, stack.endpoints())
+    create_topics(mine)
+    return mine
