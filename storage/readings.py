@@ -1,0 +1,82 @@
+"""Table `readings`: what a station measured, and how each reading was judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from storage.retries import DEADLINE_SECONDS, OnWait, Patience
+from storage.session import Store
+from storage.times import HOUR_MS, floored, steps
+from storage.writes import bound, grouped, prepared, write_all
+
+BUCKET_MS = 6 * HOUR_MS
+
+
+class ReadingRow(NamedTuple):
+    """One judged reading. Times in ms since the epoch; `sensors` holds no nulls, units as in the sensor catalogue."""
+
+    station_id: str
+    event_ms: int
+    seq: int
+    sensors: dict[str, float]
+    score: float
+    severity: float
+    flags: int
+    model_version: int
+    kafka_partition: int
+    kafka_offset: int
+    record_ms: int
+    scored_ms: int
+
+
+INSERT = """
+INSERT INTO readings (station_id, bucket, event_time, seq, sensors, score, severity, flags, model_version,
+    kafka_partition, kafka_offset, record_time, scored_time)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_SELECT = """
+SELECT station_id, toUnixTimestamp(event_time), seq, sensors, score, severity, flags, model_version,
+    kafka_partition, kafka_offset, toUnixTimestamp(record_time), toUnixTimestamp(scored_time)
+FROM readings WHERE station_id = ? AND bucket = ? AND event_time >= ? AND event_time < ?"""
+SELECT_OLDEST_FIRST = _SELECT + " ORDER BY event_time ASC, seq ASC"
+SELECT_NEWEST_FIRST = _SELECT + " ORDER BY event_time DESC, seq DESC"
+
+
+def bucket_ms(event_ms: int) -> int:
+    """Start of the six hours whose partition holds a reading of `event_ms`."""
+    return floored(event_ms, BUCKET_MS)
+
+
+def write_readings(
+    store: Store, rows: Iterable[ReadingRow], deadline_seconds: float = DEADLINE_SECONDS, on_wait: OnWait | None = None
+) -> None:
+    """Upsert readings by identity.
+
+    Raises:
+        StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
+    """
+    patience = Patience(deadline_seconds, on_wait)
+    insert = prepared(store, INSERT, patience)
+    statements = grouped(bound(insert, map(_keyed, rows)))
+    write_all(store, statements, patience.remaining(), on_wait)
+
+
+def readings_of(
+    store: Store, station_id: str, start_ms: int, end_ms: int, newest_first: bool = False
+) -> Iterator[ReadingRow]:
+    """Yield a station's readings with start_ms <= event_time < end_ms, page by page, oldest first unless asked.
+
+    Raises:
+        StoreUnavailable: Cassandra is away.
+    """
+    select = SELECT_NEWEST_FIRST if newest_first else SELECT_OLDEST_FIRST
+    for bucket in steps(start_ms, end_ms, BUCKET_MS, newest_first):
+        for row in store.rows(select, (station_id, bucket, start_ms, end_ms)):
+            yield ReadingRow._make(row)._replace(sensors=dict(row[3] or {}))
+
+
+def _keyed(row: ReadingRow) -> tuple[tuple[str, int], tuple[object, ...]]:
+    station_id, event_ms = row[0], row[1]
+    bucket = event_ms - event_ms % BUCKET_MS
+    return (station_id, bucket), (station_id, bucket, *row[1:])

@@ -1,0 +1,87 @@
+"""Table `stations`: which stations there are, when each was last seen, what its open minutes hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from models.detection.errors import NotFound
+from storage.minutes import SensorMinute, as_minutes, epoch_ms
+from storage.retries import DEADLINE_SECONDS, OnWait, Patience
+from storage.session import Store
+from storage.writes import bound, grouped, prepared, write_all
+
+STATION_SLOTS = 16
+
+
+class StationRow(NamedTuple):
+    """A station as its state last saw it. Times in ms since the epoch.
+
+    `clock_ms` is the station's event time, never ahead of its record time by more than 30 s; `open_minutes` maps
+    the start of a minute to what each sensor measured in it so far.
+    """
+
+    station_id: str
+    clock_ms: int
+    last_record_ms: int
+    readings: int
+    typical_interval_seconds: float | None
+    sensors: dict[str, float]
+    open_minutes: dict[int, dict[str, SensorMinute]]
+
+
+INSERT = """
+INSERT INTO stations (slot, station_id, clock, last_record_time, readings, typical_interval_seconds, sensors,
+    open_minutes)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_SELECT = """
+SELECT station_id, toUnixTimestamp(clock), toUnixTimestamp(last_record_time), readings, typical_interval_seconds,
+    sensors, open_minutes
+FROM stations WHERE slot = ?"""
+SELECT_SLOT = _SELECT
+SELECT_ONE = _SELECT + " AND station_id = ?"
+
+
+def station_slot(station_id: str) -> int:
+    """Partition of `stations` that holds this station, 0..15."""
+    return crc32(station_id.encode()) % STATION_SLOTS
+
+
+def write_stations(
+    store: Store, rows: Iterable[StationRow], deadline_seconds: float = DEADLINE_SECONDS, on_wait: OnWait | None = None
+) -> None:
+    """Overwrite the rows of these stations.
+
+    Raises:
+        StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
+    """
+    patience = Patience(deadline_seconds, on_wait)
+    insert = prepared(store, INSERT, patience)
+    keyed = ((station_slot(row.station_id), (station_slot(row.station_id), *row)) for row in rows)
+    write_all(store, grouped(bound(insert, keyed)), patience.remaining(), on_wait)
+
+
+def stations(store: Store) -> Iterator[StationRow]:
+    """Yield every station, by slot and then by id."""
+    for slot in range(STATION_SLOTS):
+        yield from map(_row, store.rows(SELECT_SLOT, (slot,)))
+
+
+def station(store: Store, station_id: str) -> StationRow:
+    """One station.
+
+    Raises:
+        NotFound: no reading of it was ever accepted.
+    """
+    row = store.one(SELECT_ONE, (station_slot(station_id), station_id))
+    if row is None:
+        raise NotFound(f"station {station_id!r}")
+    return _row(row)
+
+
+def _row(row: tuple[Any, ...]) -> StationRow:
+    *plain, sensors, open_minutes = row
+    minutes = {epoch_ms(minute): as_minutes(held) for minute, held in (open_minutes or {}).items()}
+    return StationRow(*plain, dict(sensors or {}), minutes)
