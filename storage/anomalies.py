@@ -13,12 +13,10 @@ from itertools import chain
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from cassandra.query import Statement
-
 from storage.retries import DEADLINE_SECONDS, OnWait, Patience
 from storage.session import Store
 from storage.times import DAY_MS, HOUR_MS, cql_date, floored, year_of
-from storage.writes import bound, grouped, prepared, write_all
+from storage.writes import batches_of, write_all, write_rows
 
 TIME_SLOTS = 8
 
@@ -108,9 +106,9 @@ def write_anomalies(
     patience = Patience(deadline_seconds, on_wait)
     keys = {(floored(row.event_ms, HOUR_MS), time_slot(row.station_id)) for row in rows}
     index = ((year_of(hour), (year_of(hour), hour, slot)) for hour, slot in sorted(keys))
-    write_all(store, grouped(bound(prepared(store, INSERT_HOUR, patience), index)), patience.remaining(), on_wait)
-    tables: list[Iterator[Statement]] = [
-        grouped(bound(prepared(store, insert, patience), map(keyed, rows)))
+    write_rows(store, INSERT_HOUR, index, patience.remaining(), on_wait)
+    tables = [
+        batches_of(store, insert, map(keyed, rows), patience)
         for insert, keyed in ((INSERT_BY_TIME, _by_time), (INSERT_BY_STATION, _by_station), (INSERT_FEED, _fed))
     ]
     write_all(store, chain.from_iterable(tables), patience.remaining(), on_wait)

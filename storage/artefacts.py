@@ -9,7 +9,8 @@ from typing import NamedTuple
 from models.detection.errors import ArtefactRefused, NotFound
 from storage.retries import DEADLINE_SECONDS, OnWait, Patience
 from storage.session import Store
-from storage.writes import prepared, write_all
+from storage.wire import binder
+from storage.writes import write_all
 
 CHUNK_BYTES = 512 * 1024
 # 2 MiB on the way at once: Cassandra bounds the bytes of unanswered requests by a share of its heap.
@@ -49,9 +50,9 @@ def put_artefact(
     head = patience.call(lambda: store.one(SELECT_HEAD, (sha256,)))
     if head is not None and head[1] is not None:
         return sha256
-    insert = prepared(store, INSERT_CHUNK, patience)
+    bind = binder(patience.call(lambda: store.prepared(INSERT_CHUNK)))
     chunks = list(_chunks(data))
-    statements = (insert.bind((sha256, number, chunk)) for number, chunk in enumerate(chunks))
+    statements = (bind((sha256, number, chunk)) for number, chunk in enumerate(chunks))
     write_all(store, statements, patience.remaining(), on_wait, CHUNKS_IN_FLIGHT)
     patience.call(lambda: store.one(INSERT_HEAD, (sha256, kind, len(chunks))))
     return sha256

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from storage.retries import DEADLINE_SECONDS, OnWait, Patience
+from storage.retries import DEADLINE_SECONDS, OnWait
 from storage.session import Store
 from storage.times import DAY_MS, cql_date, steps
-from storage.writes import bound, grouped, prepared, write_all
+from storage.writes import write_rows
 
 
 class SensorMinute(NamedTuple):
@@ -47,9 +47,7 @@ def write_minutes(
     Raises:
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
-    patience = Patience(deadline_seconds, on_wait)
-    insert = prepared(store, INSERT, patience)
-    write_all(store, grouped(bound(insert, map(_keyed, rows))), patience.remaining(), on_wait)
+    write_rows(store, INSERT, map(_keyed, rows), deadline_seconds, on_wait)
 
 
 def minutes_of(store: Store, station_id: str, start_ms: int, end_ms: int) -> Iterator[MinuteRow]:

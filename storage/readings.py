@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from storage.retries import DEADLINE_SECONDS, OnWait, Patience
+from storage.retries import DEADLINE_SECONDS, OnWait
 from storage.session import Store
 from storage.times import HOUR_MS, floored, steps
-from storage.writes import bound, grouped, prepared, write_all
+from storage.writes import write_rows
 
 BUCKET_MS = 6 * HOUR_MS
 
@@ -56,10 +56,7 @@ def write_readings(
     Raises:
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
-    patience = Patience(deadline_seconds, on_wait)
-    insert = prepared(store, INSERT, patience)
-    statements = grouped(bound(insert, map(_keyed, rows)))
-    write_all(store, statements, patience.remaining(), on_wait)
+    write_rows(store, INSERT, map(_keyed, rows), deadline_seconds, on_wait)
 
 
 def readings_of(

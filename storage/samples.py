@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from storage.retries import DEADLINE_SECONDS, OnWait, Patience
+from storage.retries import DEADLINE_SECONDS, OnWait
 from storage.session import Store
 from storage.times import HOUR_MS, MINUTE_MS, floored
-from storage.writes import bound, grouped, prepared, write_all
+from storage.writes import write_rows
 
 
 class SampleRow(NamedTuple):
@@ -47,9 +47,7 @@ def write_samples(
     Raises:
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
-    patience = Patience(deadline_seconds, on_wait)
-    insert = prepared(store, INSERT, patience)
-    write_all(store, grouped(bound(insert, map(_keyed, rows))), patience.remaining(), on_wait)
+    write_rows(store, INSERT, map(_keyed, rows), deadline_seconds, on_wait)
 
 
 def samples(store: Store, hour_ms: int) -> Iterator[SampleRow]:

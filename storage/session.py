@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -115,6 +115,13 @@ class Store:
                 self.session, ((statement, values) for values in many), concurrency=READS_IN_FLIGHT
             )
             return [list(answer.result_or_exc) for answer in answers]
+
+    def replicas_of(self, statement: BoundStatement) -> Hashable:
+        """Which nodes hold the row of `statement`: something equal for rows on the same nodes."""
+        metadata = self._cluster.metadata
+        if len(metadata.all_hosts()) == 1:
+            return None
+        return frozenset(metadata.get_replicas(self.config.keyspace, statement.routing_key)) or statement.routing_key
 
     def run(self, cql: str) -> None:
         """Execute one statement as it is and wait until all nodes know it: for tables, never for rows."""

@@ -8,9 +8,9 @@ from zlib import crc32
 
 from models.detection.errors import NotFound
 from storage.minutes import SensorMinute, as_minutes, epoch_ms
-from storage.retries import DEADLINE_SECONDS, OnWait, Patience
+from storage.retries import DEADLINE_SECONDS, OnWait
 from storage.session import Store
-from storage.writes import bound, grouped, prepared, write_all
+from storage.writes import write_rows
 
 STATION_SLOTS = 16
 
@@ -57,10 +57,8 @@ def write_stations(
     Raises:
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
-    patience = Patience(deadline_seconds, on_wait)
-    insert = prepared(store, INSERT, patience)
     keyed = ((station_slot(row.station_id), (station_slot(row.station_id), *row)) for row in rows)
-    write_all(store, grouped(bound(insert, keyed)), patience.remaining(), on_wait)
+    write_rows(store, INSERT, keyed, deadline_seconds, on_wait)
 
 
 def stations(store: Store) -> Iterator[StationRow]:

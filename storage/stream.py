@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from storage.retries import DEADLINE_SECONDS, OnWait, Patience
 from storage.session import Store
-from storage.writes import bound, grouped, prepared, write_all
+from storage.writes import write_rows
 
 HEARTBEAT_ROW = -1
 
@@ -98,7 +98,7 @@ def mark_started(
 ) -> None:
     """Say, before a batch, that offsets below `to` (partition → offset) may be begun. Never goes back."""
     rows = ((topic, (_never_back(offset), offset, topic, partition)) for partition, offset in to.items())
-    _write(store, UPDATE_STARTED, rows, deadline_seconds, on_wait)
+    write_rows(store, UPDATE_STARTED, rows, deadline_seconds, on_wait)
 
 
 def mark_complete(
@@ -120,7 +120,7 @@ def mark_complete(
         on_wait: told about each pause.
     """
     rows = ((topic, (_never_back(offset), offset, version, topic, partition)) for partition, offset in to.items())
-    _write(store, UPDATE_COMPLETE, rows, deadline_seconds, on_wait)
+    write_rows(store, UPDATE_COMPLETE, rows, deadline_seconds, on_wait)
 
 
 def heartbeat(store: Store, topic: str, now_ms: int) -> None:
@@ -165,16 +165,10 @@ def activate(
         All activations as they are stored, which are the ones to judge by.
     """
     rows = ((topic, (topic, partition, offset, version, now_ms)) for partition, offset in from_offsets.items())
-    _write(store, INSERT_ACTIVATION, rows, deadline_seconds, on_wait)
+    write_rows(store, INSERT_ACTIVATION, rows, deadline_seconds, on_wait)
     return Patience(deadline_seconds, on_wait).call(lambda: activations(store, topic))
 
 
 def _never_back(offset: int) -> int:
     """Write timestamp that lets the larger offset win, whichever is written last; 0 is kept from Cassandra."""
     return offset + 1
-
-
-def _write(store: Store, cql: str, rows: object, deadline_seconds: float, on_wait: OnWait | None) -> None:
-    patience = Patience(deadline_seconds, on_wait)
-    statement = prepared(store, cql, patience)
-    write_all(store, grouped(bound(statement, rows)), patience.remaining(), on_wait)  # type: ignore[arg-type]
