@@ -57,7 +57,7 @@ def test_shift_and_drift_go_both_ways() -> None:
 
 
 def test_decorrelation_keeps_the_spread_and_loses_the_company() -> None:
-    """Breaks if a decorrelated sensor still follows the others, jumps at its onset, or has another spread than stated."""
+    """Breaks if a decorrelated sensor follows the others, jumps at its onset, or has another spread than stated."""
     rng = np.random.default_rng(0)
     common = rng.normal(0, SIGMA, (4000, 1))
     together = 20.0 + common + rng.normal(0, 0.1 * SIGMA, (4000, 3))

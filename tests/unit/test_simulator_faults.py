@@ -65,7 +65,7 @@ def test_the_rate_is_the_rate_and_all_kinds_are_equal() -> None:
     kinds = Counter(np.concatenate([plan.bend.kind for plan in faults]).tolist())
     assert set(kinds) == set(range(len(KINDS))) and min(kinds.values()) > 0.8 * max(kinds.values())
     magnitude = np.concatenate([plan.magnitude for plan in faults])
-    assert 3.0 <= magnitude.min() and magnitude.max() <= 10.0
+    assert magnitude.min() >= 3.0 and magnitude.max() <= 10.0
 
 
 def test_faults_of_a_station_never_touch() -> None:
