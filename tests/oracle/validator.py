@@ -80,26 +80,24 @@ def validate(key: bytes | None, value: bytes | None, record_ms: int, sensors: Se
     parsed = parse_json(value)
     if parsed is None:
         return _dead("malformed_json") if value.strip() else _dead("malformed_json", "empty")
-    document, strict = parsed
-    # JSON knows no NaN; a parser that does may name any other fault first.
-    reasons = set() if strict else {"malformed_json", "not_finite"}
+    document, reasons = parsed
     if not isinstance(document, dict):
         return _dead("not_an_object", *reasons)
     return _from_fields(document, key, record_ms, sensors, reasons)
 
 
-def parse_json(value: bytes) -> tuple[object, bool] | None:
+def parse_json(value: bytes) -> tuple[object, set[str]] | None:
     """Parse one JSON text; numbers stay as written, of doubled keys the last counts.
 
     A lone surrogate is written in ASCII but is no text that UTF-8 could hold: it counts as invalid UTF-8.
 
     Returns:
-        The document, and whether it is strict JSON, free of NaN, Infinity and lone surrogates; None when it is no JSON at all.
+        The document, and what is wrong with its JSON that a lax parser lets pass; None when it is no JSON at all.
     """
-    constants: list[str] = []
+    problems: set[str] = set()
 
     def note_constant(text: str) -> JsonNumber:
-        constants.append(text)
+        problems.update(("malformed_json", "not_finite"))
         return JsonNumber(text, False)
 
     try:
@@ -112,8 +110,9 @@ def parse_json(value: bytes) -> tuple[object, bool] | None:
         )
     except (UnicodeDecodeError, ValueError, RecursionError):
         return None
-    lone_surrogate = any(escape.group(1) for escape in ESCAPE.finditer(text))
-    return document, not (constants or lone_surrogate)
+    if any(escape.group(1) for escape in ESCAPE.finditer(text)):
+        problems.add("malformed_json")
+    return document, problems
 
 
 def event_time_ms(text: str) -> int | None:
