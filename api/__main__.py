@@ -1,0 +1,28 @@
+"""`python -m api`: serve until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+
+from api.logs import set_up_logging
+from api.server import Server
+from api.tokens import read_tokens
+from models.detection.errors import SettingsError
+from settings import settings_or_exit
+
+
+def main() -> None:
+    """Check the settings, then serve."""
+    settings = settings_or_exit()
+    set_up_logging(settings.log_level)
+    try:
+        if settings.api_tokens_file:
+            read_tokens(settings.api_tokens_file)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
+    Server(settings).run()
+
+
+if __name__ == "__main__":
+    main()

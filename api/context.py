@@ -1,0 +1,33 @@
+"""What the routes are given: settings, the store, the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from api.store_handle import StoreProvider
+from api.versions import VersionCache
+from settings import Settings
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class Context:
+    """Passed to every module of routes.
+
+    Args:
+        settings: of this process.
+        store: the way to Cassandra.
+        now_ms: the clock, ms since the epoch.
+        versions: model versions seen so far.
+    """
+
+    settings: Settings
+    store: StoreProvider
+    now_ms: Callable[[], int] = wall_clock_ms
+    versions: VersionCache = field(default_factory=VersionCache)

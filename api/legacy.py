@@ -1,0 +1,107 @@
+"""The reference implementation's routes, with its shapes: clients exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIBlueprint
+from apiflask.fields import Integer
+from flask import Response, jsonify
+
+from api.context import Context
+from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
+from api.query import STRICT, BoundedInteger, Duration, StrictQuery
+from api.time_range import parse_duration
+from api.times import rfc3339
+from models.detection.sensors import Sensor
+from storage import anomalies
+from storage.anomalies import AnomalyRow
+
+# When these addresses were declared deprecated (RFC 9745): 2026-11-21.
+DEPRECATION = "@1795219200"
+
+AHEAD_MS = 5 * 60_000 + 1
+"""An accepted reading lies at most 5 minutes ahead of its record time. Such an anomaly is stored and listed, so the
+count has to include it as well: the counted interval is [now - range, now + 5 min]."""
+
+LEGACY_NAMES = {"humidity": "humidity", "noise_level": "noise", "temperature": "temperature"}
+"""Field of the reference → sensor. They are always there, null for a sensor the catalogue does not have."""
+
+
+class LatestQuery(StrictQuery):
+    """Parameters of `/api/latest_anomalies`."""
+
+    limit: Integer = BoundedInteger(1, 1000, load_default=10, metadata={"description": "how many anomalies"})
+
+
+class CountQuery(StrictQuery):
+    """Parameters of `/api/outliers_count`."""
+
+    time_range = Duration(required=True)
+
+
+def legacy_routes(context: Context) -> APIBlueprint:
+    """The thin aliases; each answer says that it is deprecated."""
+    routes = APIBlueprint("legacy", __name__, url_prefix="/api", tag="Reference routes")
+    sensors = context.settings.sensors
+
+    @routes.get("/latest_anomalies")
+    @routes.input(LatestQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(
+        summary="The newest anomalies",
+        description=_about_latest(sensors),
+        responses={200: ok("The newest anomalies by event time, newest first.", latest_anomalies_schema(sensors))},
+        deprecated=True,
+    )
+    def latest_anomalies(query: dict[str, Any]) -> Response:
+        store = context.store.get()
+        found = anomalies.latest(store, query["limit"], context.now_ms())
+        runs = context.versions.run_ids(store, context.settings.model_name, {row.model_version for row in found})
+        return jsonify([shown(row, sensors, runs.get(row.model_version)) for row in found])
+
+    @routes.get("/outliers_count")
+    @routes.input(CountQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(
+        summary="How many anomalies in the last …",
+        description="Counts anomalies by event time in [now - time_range, now + 5 min]: a station's clock may be up to "
+        "five minutes ahead, and an anomaly that is listed is counted.",
+        responses={200: ok("The count, and the range as it was given.", ANOMALY_COUNT)},
+        deprecated=True,
+    )
+    def outliers_count(query: dict[str, Any]) -> Response:
+        now = context.now_ms()
+        start = now - parse_duration(query["time_range"])
+        found = anomalies.count(context.store.get(), start, now + AHEAD_MS)
+        return jsonify({"time_range": query["time_range"], "outliers_count": found})
+
+    @routes.after_request
+    def deprecated(response: Response) -> Response:
+        response.headers["Deprecation"] = DEPRECATION
+        return response
+
+    return routes
+
+
+def shown(row: AnomalyRow, sensors: tuple[Sensor, ...], run_id: str | None) -> dict[str, Any]:
+    """An anomaly in the reference's shape, further sensors under their own names; null is missing or not configured."""
+    legacy = {field: row.sensors.get(sensor) for field, sensor in LEGACY_NAMES.items()}
+    further = {
+        sensor.name: row.sensors.get(sensor.name) for sensor in sensors if sensor.name not in LEGACY_NAMES.values()
+    }
+    return {
+        **further,
+        "station_id": row.station_id,
+        "record_time": rfc3339(row.event_ms),
+        **legacy,
+        "is_outlier": True,
+        "mlflow_id": run_id,
+    }
+
+
+def _about_latest(sensors: tuple[Sensor, ...]) -> str:
+    further = [sensor.name for sensor in sensors if sensor.name not in LEGACY_NAMES.values()]
+    return (
+        "`record_time` is the reading's event time, `noise_level` the sensor `noise`, `mlflow_id` the run of the model "
+        "version that judged. A value is null where the reading lacked it or no such sensor is configured. "
+        f"Further sensors appear under their own names (configured here: {', '.join(further) or 'none'})."
+    )

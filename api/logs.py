@@ -1,0 +1,38 @@
+"""One line per log entry, whatever a client puts into it."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+# C0 and C1 controls, and the separators some viewers break lines at: a client must not forge lines or move cursors.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROLS |= {0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def escaped(text: str) -> str:
+    """Return `text` with control characters and line separators written out."""
+    return text.translate(_CONTROLS)
+
+
+class OneLine(logging.Formatter):
+    """UTC time, level, logger, text; tracebacks are folded into the line."""
+
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format and escape."""
+        return escaped(super().format(record))
+
+
+def set_up_logging(level: str) -> None:
+    """Log to stderr, one line per entry; the Cassandra driver only its errors: `store_handle` says the rest."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("cassandra").setLevel(logging.CRITICAL)

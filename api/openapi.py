@@ -1,0 +1,110 @@
+"""The OpenAPI document: what the routes do not say themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIFlask
+
+from api.wire import PROBLEM_MIMETYPE
+from models.detection.sensors import Sensor
+
+NULLABLE_NUMBER = {"type": ["number", "null"]}
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457 problem document.",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "format": "uri", "examples": ["urn:stationwatch:problem:invalid-parameter"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "description": "the request's id, as in X-Request-Id and in the log"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "code", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "examples": ["/query/limit"]},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+        "checks": {"$ref": "#/components/schemas/Checks"},
+    },
+}
+CHECKS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["name", "ok", "detail"],
+        "properties": {"name": {"type": "string"}, "ok": {"type": "boolean"}, "detail": {"type": "string"}},
+    },
+}
+ANOMALY_COUNT = {
+    "type": "object",
+    "required": ["time_range", "outliers_count"],
+    "properties": {
+        "time_range": {"type": "string", "examples": ["1h"]},
+        "outliers_count": {"type": "integer", "minimum": 0},
+    },
+    "additionalProperties": False,
+}
+READY = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"const": "ready"}, "checks": {"$ref": "#/components/schemas/Checks"}},
+}
+LIVE = {"type": "object", "required": ["status"], "properties": {"status": {"const": "alive"}}}
+
+
+def ok(description: str, schema: dict[str, Any], mimetype: str = "application/json") -> Any:
+    """A response object."""
+    return {"description": description, "content": {mimetype: {"schema": schema}}}
+
+
+def latest_anomalies_schema(sensors: tuple[Sensor, ...]) -> dict[str, Any]:
+    """JSON schema of `/api/latest_anomalies` for this catalogue."""
+    fields: dict[str, Any] = {sensor.name: NULLABLE_NUMBER for sensor in sensors if sensor.name != "noise"}
+    fields |= {
+        "station_id": {"type": "string"},
+        "record_time": {"type": "string", "format": "date-time"},
+        "humidity": NULLABLE_NUMBER,
+        "noise_level": NULLABLE_NUMBER,
+        "temperature": NULLABLE_NUMBER,
+        "is_outlier": {"const": True},
+        "mlflow_id": {"type": ["string", "null"]},
+    }
+    anomaly = {"type": "object", "required": list(fields), "properties": fields, "additionalProperties": False}
+    return {"type": "array", "maxItems": 1000, "items": anomaly}
+
+
+def register_openapi(app: APIFlask) -> None:
+    """Describe errors and tokens once for all routes of `app`."""
+    app.config.update(
+        AUTO_VALIDATION_ERROR_RESPONSE=False,
+        AUTO_404_RESPONSE=False,
+        AUTO_AUTH_ERROR_RESPONSE=False,
+        AUTO_SERVERS=False,
+        AUTO_OPERATION_ID=True,
+    )
+    app.description = (
+        "Readings of factory stations judged as they come. Times are RFC 3339 in UTC with milliseconds; numbers are "
+        "finite, unknown is null. Parameters are strict: an unknown or a repeated one is 422. Every error is a problem "
+        "document."
+    )
+    app.config["SECURITY_SCHEMES"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "needed when the API was given tokens"}
+    }
+
+    @app.spec_processor
+    def complete(spec: dict[str, Any]) -> dict[str, Any]:
+        spec["components"].setdefault("schemas", {}).update({"Problem": PROBLEM, "Checks": CHECKS})
+        spec["security"] = [{"bearer": []}, {}]
+        problem = ok("A problem document.", {"$ref": "#/components/schemas/Problem"}, PROBLEM_MIMETYPE)
+        for path in spec["paths"].values():
+            for operation in path.values():
+                operation["responses"].setdefault("default", problem)
+        return spec

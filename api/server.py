@@ -1,0 +1,85 @@
+"""gunicorn around the application: one worker process, many threads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+
+from settings import Settings
+
+if TYPE_CHECKING:
+    from apiflask import APIFlask
+
+THREADS = 16
+GRACEFUL_SECONDS = 10
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """Serves until SIGTERM. The application is imported by the worker alone, which keeps the parent process small.
+
+    Args:
+        settings: address, port (0: any free one) and home folder.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Tell gunicorn what it needs; its own files and environment variables are not read."""
+        for name, value in self._options().items():
+            self.cfg.set(name, value)
+
+    def load(self) -> APIFlask:
+        """Make the application, in the worker."""
+        from api.app import create_app, store_handle
+
+        handle = store_handle(self._settings)
+        handle.start()
+        return create_app(self._settings, handle)
+
+    def _options(self) -> dict[str, Any]:
+        host = self._settings.api_host
+        return {
+            "bind": f"[{host}]:{self._settings.api_port}" if ":" in host else f"{host}:{self._settings.api_port}",
+            # One: the metrics, and later the one reader behind all live listeners, live in the process.
+            "workers": 1,
+            "worker_class": "api.worker.ProblemWorker",
+            "threads": THREADS,
+            "worker_connections": 1000,
+            "backlog": 512,
+            "timeout": 30,
+            "graceful_timeout": GRACEFUL_SECONDS,
+            "keepalive": 5,
+            "limit_request_line": 8190,
+            "limit_request_fields": 100,
+            "limit_request_field_size": 8190,
+            "control_socket_disable": True,
+            "logger_class": "api.worker.PlainLogger",
+            "proc_name": "stationwatch-api",
+            "when_ready": self._announce,
+            "on_exit": lambda server: self._place().unlink(missing_ok=True),
+        }
+
+    def _place(self) -> Path:
+        return self._settings.home / "api.json"
+
+    def _announce(self, server: Arbiter) -> None:
+        """Say where the API is, once the socket takes connections."""
+        url = url_of(server.LISTENERS[0].sock.getsockname())
+        place = self._place()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(".part")
+        partial.write_text(json.dumps({"url": url}), encoding="utf-8")
+        partial.replace(place)
+        print(f"api: {url}", flush=True)
+
+
+def url_of(address: tuple[Any, ...]) -> str:
+    """The URL of a bound socket address; a wildcard is shown as this machine's loopback."""
+    host, port = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0]), address[1]  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,138 @@
+"""The API's way to the store: never waits long, knows when Cassandra is away, finds back by itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from models.detection.errors import Retryable, StationwatchError, StoreUnavailable
+from storage.retries import SchemaMissing
+from storage.session import Store
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_SECONDS = 1.5
+"""How long one request to Cassandra may take: with it a client has its 503 within 2 s."""
+
+PROBE_SECONDS = 1.0
+
+STORE_AWAY = (Retryable, SchemaMissing)
+"""What passes by itself, or by `python -m storage schema`, while the API runs: 503, never 500."""
+
+
+class StoreProvider(Protocol):
+    """What the routes need of the store."""
+
+    def get(self) -> Store:
+        """The open store.
+
+        Raises:
+            StoreUnavailable: Cassandra is away; known without asking it.
+        """
+
+    def doubt(self, error: StationwatchError) -> None:
+        """Say that a request has just failed with this."""
+
+
+class StoreHandle:
+    """A store that is opened and watched by a thread of its own.
+
+    A request that meets a silent Cassandra costs its caller the driver's timeout. While the probe fails, callers are
+    refused at once instead, so that a paused Cassandra cannot occupy every thread of the server.
+
+    Args:
+        connect: one attempt to open the store.
+        warm_up: run once after connecting, with the statements the routes use: preparing one lazily would wait for the
+            driver's own 10 s, which no setting reaches.
+        probe: a small read.
+        probe_seconds: pause between two probes.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Store],
+        warm_up: Callable[[Store], object],
+        probe: Callable[[Store], object],
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
+        self._connect = connect
+        self._warm_up = warm_up
+        self._probe = probe
+        self._probe_seconds = probe_seconds
+        self._store: Store | None = None
+        self._warm = False
+        self._answers = threading.Event()
+        self._tried = threading.Event()
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Begin to connect, in the background. Called after the fork: threads do not survive one."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="store-watch", daemon=True)
+                self._thread.start()
+
+    def get(self) -> Store:
+        """The open store.
+
+        Raises:
+            StoreUnavailable: not connected yet, or the last probe failed.
+        """
+        self.start()
+        self._tried.wait(REQUEST_TIMEOUT_SECONDS)
+        store = self._store
+        if store is None or not self._answers.is_set():
+            raise StoreUnavailable("Cassandra does not answer")
+        return store
+
+    def doubt(self, error: StationwatchError) -> None:
+        """Probe at once; until it succeeds callers are refused. Without effect while the store is known to be away."""
+        if self._answers.is_set():
+            self._lost(str(error))
+            self._wake.set()
+
+    def close(self) -> None:
+        """Stop watching and close the connections."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=REQUEST_TIMEOUT_SECONDS)
+        if self._store is not None:
+            self._store.close()
+
+    def _watch(self) -> None:
+        while not self._closing:
+            self._wake.clear()
+            self._check()
+            self._tried.set()
+            self._wake.wait(self._probe_seconds)
+            if self._closing:
+                return
+
+    def _check(self) -> None:
+        try:
+            if self._store is None:
+                self._store = self._connect()
+            if not self._warm:
+                self._warm_up(self._store)
+                self._warm = True
+            self._probe(self._store)
+        except StationwatchError as error:
+            self._lost(str(error))
+        except Exception as error:  # The edge of a thread: if it died, the API would stay away for good.
+            log.exception("store: unexpected")
+            self._lost(type(error).__name__)
+        else:
+            if not self._answers.is_set():
+                log.info("store: Cassandra answers")
+            self._answers.set()
+
+    def _lost(self, why: str) -> None:
+        if self._answers.is_set() or not self._tried.is_set():
+            log.warning("store: %s", why)
+        self._answers.clear()
