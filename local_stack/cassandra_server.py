@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from local_stack.jars import jars
-from local_stack.java import find_java
 from local_stack.ports import HOST
 from local_stack.server import LocalServer
 
@@ -16,11 +15,9 @@ class CassandraServer(LocalServer):
     name = "cassandra"
     port_setting = "cassandra_port"
 
-    def command(self) -> list[str]:
+    def command(self, java: str, classes: list[Path]) -> list[str]:
         """Write the configuration and return the command line."""
-        java = find_java()
-        found = jars("cassandra", self._settings.cache)
-        agent = next(jar for jar in found if jar.name.startswith("jamm-"))
+        agent = next(jar for jar in classes if jar.name.startswith("jamm-"))
         config = self._write("cassandra.yaml")
         logging = self._write("cassandra-logback.xml")
         options = self._write("cassandra-jvm.options")
@@ -32,13 +29,18 @@ class CassandraServer(LocalServer):
             f"-Dcassandra.config={config.as_uri()}",
             f"-Dcassandra.storagedir={self.data}",
             "-cp",
-            os.pathsep.join(str(jar) for jar in found),
+            os.pathsep.join(str(jar) for jar in classes),
             "org.apache.cassandra.service.CassandraDaemon",
         ]
 
     def answers(self, timeout_seconds: float) -> bool:
         """Return whether a CQL query is answered."""
-        # Imported late: `status` and `logs` need no driver.
-        from storage.ready import answers
+        return cassandra_answers(HOST, self.port, timeout_seconds)
 
-        return answers(HOST, self.port, timeout_seconds)
+
+def cassandra_answers(host: str, port: int, timeout_seconds: float = 5.0) -> bool:
+    """Return whether a CQL query is answered at `host`."""
+    # Imported late: `down` and `logs` need no driver.
+    from storage.ready import answers
+
+    return answers(host, port, timeout_seconds)

@@ -1,4 +1,4 @@
-"""Resolve and download Maven coordinates with the Ivy that pyspark ships. Ivy knows the registry; no address is here."""
+"""Resolve and download Maven coordinates with the Ivy that pyspark ships, which knows the registry's address."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _run(command: list[str], on_jar: Callable[[], None]) -> None:
     if ivy.returncode:
         shown = "\n  ".join(last)
         raise StackError(
-            f"Ivy could not fetch the jars (exit {ivy.returncode}); is the Maven registry reachable? It said:\n  {shown}"
+            f"Ivy could not fetch the jars (exit {ivy.returncode}). Is the Maven registry reachable? It said:\n  {shown}"
         )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -146,7 +148,9 @@ def _fetch(name: str, locked: list[LockedJar], folder: Path) -> None:
         for jar in locked:
             if jar.coordinate in found:
                 found[jar.coordinate].rename(kept / jar.file_name)
-        verify(kept, locked, "the download is kept there for a look; if the lock is wrong, `python -m local_stack lock`")
+        verify(
+            kept, locked, "the download is kept there for a look; if the lock is wrong, `python -m local_stack lock`"
+        )
     except JarsRefused:
         raise
     except BaseException:
@@ -165,5 +169,27 @@ def _only_one(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    with tqdm(total=total, desc=what, unit=" jars", mininterval=2.0) as bar:
-        yield lambda: bar.update() and None
+    """Show a bar on a terminal; elsewhere a line at the start and a line every ten seconds."""
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=what, unit=" jars") as bar:
+            yield lambda: bar.update() and None
+        return
+    lines = _ProgressLines(what, total)
+    yield lines.one_more
+    lines.show()
+
+
+class _ProgressLines:
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total, self._count, self._shown = what, total, 0, time.monotonic()
+        print(f"{what} ...", file=sys.stderr, flush=True)
+
+    def one_more(self) -> None:
+        self._count += 1
+        if time.monotonic() - self._shown > 10:
+            self.show()
+
+    def show(self) -> None:
+        self._shown = time.monotonic()
+        of_total = f" of {self._total}" if self._total else ""
+        print(f"{self._what}: {self._count}{of_total}", file=sys.stderr, flush=True)

@@ -71,6 +71,14 @@ class RecordedProcess:
             self._record.write_text(json.dumps(record), encoding="utf-8")
         return pid
 
+    def was_started(self) -> bool:
+        """Return whether it was started and never stopped on purpose."""
+        return self._record.exists()
+
+    def forget(self) -> None:
+        """Drop the record of a process that was stopped on purpose."""
+        self._record.unlink(missing_ok=True)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process runs."""
         process = self.find()

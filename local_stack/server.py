@@ -6,13 +6,15 @@ import json
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 import psutil
 
 from local_stack.errors import StackError
+from local_stack.jars import jars
+from local_stack.java import find_java
 from local_stack.ports import HOST, free_ports, is_taken, listens, owner
 from local_stack.processes import RecordedProcess
 from settings import PREFIX, Settings
@@ -43,8 +45,13 @@ class LocalServer(ABC):
         self.process = RecordedProcess(self.folder / "process.json", self.output)
 
     @abstractmethod
-    def command(self) -> list[str]:
-        """Write the configuration and return the command line."""
+    def command(self, java: str, classes: list[Path]) -> list[str]:
+        """Write the configuration and return the command line.
+
+        Args:
+            java: path of a Java 17.
+            classes: the verified jars of the server.
+        """
 
     @abstractmethod
     def answers(self, timeout_seconds: float) -> bool:
@@ -60,8 +67,13 @@ class LocalServer(ABC):
         """The environment variable that sets the port."""
         return PREFIX + self.port_setting.upper()
 
+    @property
+    def wanted_port(self) -> int:
+        """The clients' port that the settings name, 0 for any."""
+        return int(getattr(self._settings, self.port_setting))
+
     def launch(self, same_port: bool = False) -> None:
-        """Start the process, unless it runs.
+        """Start the process. It must not run already.
 
         Args:
             same_port: come back on the port of the last start, or fail.
@@ -69,28 +81,38 @@ class LocalServer(ABC):
         Raises:
             StackError: the port is taken.
         """
-        if self.process.find() is not None:
-            return
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Fetched before the ports are chosen: a download takes long enough for somebody else to take them.
+        classes = jars(self.name, self._settings.cache)
         self._choose_ports(same_port)
-        self.log.unlink(missing_ok=True)
-        self.process.start(self.command(), self.folder)
+        if self.log.exists():
+            self.log.replace(self.folder / f"{self.name}.previous.log")
+        self.process.start(self.command(find_java(), classes), self.folder)
 
-    def wait_ready(self, say: Callable[[str], None]) -> None:
+    def wait_ready(self) -> None:
         """Wait until the server answers.
 
         Raises:
             StackError: it died or does not answer in time; with the last lines of its log.
         """
-        started = time.monotonic()
-        while time.monotonic() - started < READY_SECONDS:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
             if self.process.find() is None:
                 raise StackError(f"{self.name} stopped while starting.\n{self.last_lines(20)}")
             if listens(self.port) and self.answers(5.0):
-                say(f"{self.name}: ready on {HOST}:{self.port} after {time.monotonic() - started:.1f} s")
                 return
             time.sleep(_POLL_SECONDS)
         raise StackError(f"{self.name} does not answer after {READY_SECONDS:.0f} s.\n{self.last_lines(20)}")
+
+    def status(self) -> tuple[str, bool]:
+        """Return one line about the server, and whether it answers."""
+        process = self.process.find()
+        if process is None:
+            crashed = "; it was not stopped by `down`, see its log" if self.process.was_started() else ""
+            return f"{self.name}: does not run{crashed}", False
+        well = listens(self.port) and self.answers(5.0)
+        manner = "answers" if well else "does not answer"
+        return f"{self.name}: {manner} on {HOST}:{self.port}, pid {process.pid}, {self.rss_mib():.0f} MiB", well
 
     def last_lines(self, count: int) -> str:
         """Return the last lines of the log, and of what its Java printed past the log."""
@@ -143,9 +165,8 @@ class LocalServer(ABC):
             return {"port": 0, "internal_port": 0}
 
     def _choose_ports(self, same_port: bool) -> None:
-        last, wanted = self._ports(), int(getattr(self._settings, self.port_setting))
-        if same_port:
-            wanted = last["port"]
+        last = self._ports()
+        wanted = last["port"] if same_port else self.wanted_port
         port = self._free(wanted) if wanted else self._free_or_other(last["port"])
         chosen = {"port": port, "internal_port": self._free_or_other(last["internal_port"])}
         (self.folder / "ports.json").write_text(json.dumps(chosen), encoding="utf-8")

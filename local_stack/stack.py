@@ -5,18 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from local_stack.cassandra_server import CassandraServer
+from local_stack.cassandra_server import CassandraServer, cassandra_answers
 from local_stack.errors import StackError
 from local_stack.kafka_server import KafkaServer
 from local_stack.ports import HOST
 from local_stack.processes import signals_deferred
 from local_stack.server import LocalServer
-from local_stack.topics import create_topics
+from local_stack.topics import broker_answers, create_topics
 from settings import PREFIX, Settings
 
 _CUT_SHORT_SECONDS = 8.0
@@ -113,6 +114,18 @@ class Stack:
         port = settings.cassandra_port if settings.cassandra_hosts else self.servers["cassandra"].port
         return Endpoints(kafka, settings.cassandra_hosts or HOST, port)
 
+    def status(self) -> list[tuple[str, bool]]:
+        """Return a line for each server, and whether it answers."""
+        settings = self._settings
+        lines = [server.status() for server in self.servers.values()]
+        if settings.kafka_bootstrap:
+            well = broker_answers(settings.kafka_bootstrap, 5.0)
+            lines.append((f"kafka: your own at {settings.kafka_bootstrap}, {_manner(well)}", well))
+        if settings.cassandra_hosts:
+            well = cassandra_answers(settings.contact_points[0], settings.cassandra_port)
+            lines.append((f"cassandra: your own at {settings.cassandra_hosts}, {_manner(well)}", well))
+        return lines
+
     def pid(self, name: str) -> int | None:
         """Return the pid of a running server, None when it does not run."""
         process = self._server(name).process.find()
@@ -146,12 +159,18 @@ class Stack:
 
     def _start(self, servers: list[LocalServer], same_port: bool) -> None:
         started = [server for server in servers if server.process.find() is None]
+        since = time.monotonic()
         try:
             for server in started:
-                self._say(f"{server.name}: starting")
+                found = " again; it was not stopped by `down`" if server.process.was_started() else ""
+                self._say(f"{server.name}: starting{found}")
                 server.launch(same_port)
             for server in servers:
-                server.wait_ready(self._say)
+                server.wait_ready()
+                taken = f" after {time.monotonic() - since:.1f} s" if server in started else ", as before"
+                self._say(f"{server.name}: answers on {HOST}:{server.port}{taken}")
+                if not same_port and server.wanted_port not in (0, server.port):
+                    self._say(f"{server.variable}={server.wanted_port} takes effect after `down` and `up`")
         except BaseException:
             with signals_deferred():
                 self._stop(started, _CUT_SHORT_SECONDS)
@@ -163,6 +182,7 @@ class Stack:
         for server in servers:
             if not server.process.wait_gone(seconds):
                 self._say(f"{server.name}: did not stop within {seconds:.0f} s and was killed")
+            server.process.forget()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -170,6 +190,10 @@ class Stack:
         with Path(self.folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _manner(well: bool) -> str:
+    return "answers" if well else "does not answer"
 
 
 def _as_settings(endpoints: Endpoints) -> dict[str, str | int]:

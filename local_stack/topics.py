@@ -48,7 +48,7 @@ def wanted_topics(settings: Settings) -> tuple[Topic, ...]:
             {
                 "cleanup.policy": "delete",
                 "retention.ms": str(readings_ms),
-                # The validator judges event times by it: the time that the broker took the reading, not a client's clock.
+                # The validator judges event times by it: when the broker took the reading, not what a client says.
                 "message.timestamp.type": "LogAppendTime",
             },
         ),
@@ -82,8 +82,8 @@ def create_topics(settings: Settings) -> list[str]:
     try:
         with _admin(settings.bootstrap_servers, 30.0) as admin:
             present = set(admin.list_topics())
-            _create(admin, [topic for topic in topics if topic.name not in present])
-            return _differences(admin, [topic for topic in topics if topic.name in present])
+            alone = _create(admin, [topic for topic in topics if topic.name not in present])
+            return _differences(admin, [topic for topic in topics if topic.name in present or not alone])
     except KafkaError as error:
         raise BrokerUnavailable(f"Kafka at {settings.bootstrap_servers}, topics: {error!r}") from error
 
@@ -112,16 +112,20 @@ def _admin(bootstrap: str, timeout_seconds: float) -> Iterator[KafkaAdminClient]
         admin.close()
 
 
-def _create(admin: KafkaAdminClient, topics: list[Topic]) -> None:
+def _create(admin: KafkaAdminClient, topics: list[Topic]) -> bool:
+    """Create `topics` and return whether nobody else did so at the same time."""
     if not topics:
-        return
+        return True
     # The replication factor is left to the brokers' default: 1 on the laptop, the plant's own elsewhere.
     wanted = {topic.name: {"num_partitions": topic.partitions, "configs": topic.config} for topic in topics}
     try:
         admin.create_topics(wanted)
     except TopicAlreadyExistsError:
-        pass  # another process was faster; what it made is compared at the next start
+        alone = False
+    else:
+        alone = True
     admin.wait_for_topics(list(wanted))
+    return alone
 
 
 def _differences(admin: KafkaAdminClient, topics: list[Topic]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cassandra import DriverException
-from cassandra.cluster import Cluster, NoHostAvailable
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.policies import WhiteListRoundRobinPolicy
 
 
@@ -15,16 +15,19 @@ def answers(host: str, port: int, timeout_seconds: float) -> bool:
         port: its CQL port.
         timeout_seconds: how long to wait for the connection, and again for the answer.
     """
+    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([host]), request_timeout=timeout_seconds)
     cluster = Cluster(
         [host],
         port=port,
+        # Every Cassandra since 2.2 speaks it; unset, the driver tries versions and warns at each.
+        protocol_version=4,
         connect_timeout=timeout_seconds,
         control_connection_timeout=timeout_seconds,
-        load_balancing_policy=WhiteListRoundRobinPolicy([host]),
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
     try:
         session = cluster.connect()
-        return session.execute("SELECT release_version FROM system.local", timeout=timeout_seconds).one() is not None
+        return session.execute("SELECT release_version FROM system.local").one() is not None
     except (NoHostAvailable, DriverException, OSError):
         return False
     finally:

@@ -14,6 +14,9 @@ from local_stack.stack import Stack, endpoints_settings
 from local_stack.topics import create_topics
 from settings import PREFIX, Settings
 
+# Servers that live for minutes: the quick compiler alone halves the CPU that their start takes.
+SHORT_LIVED = ["-XX:TieredStopAtLevel=1"]
+
 # A developer's own settings must not reach the tests; the jar cache is the one thing worth sharing.
 for _name in [name for name in os.environ if name.startswith(PREFIX) and name != f"{PREFIX}CACHE"]:
     del os.environ[_name]
@@ -29,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             raise
         pytest.skip(str(error))
     settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"), kafka_port=0, cassandra_port=0)
-    running = Stack(settings, say=print)
+    running = Stack(settings, java_options={"kafka": SHORT_LIVED, "cassandra": SHORT_LIVED}, say=print)
     try:
         running.up()
         yield running
