@@ -1,0 +1,312 @@
+"""The state of a shard: its stations' statistics in packed arrays, and the step that moves them.
+
+State knows no model. Readings of a station are taken in Kafka order, so nothing depends on where batches were cut.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from models.detection.block import Blocks, block_width
+from models.detection.errors import StateRefused
+from models.detection.kernel import (
+    BAND,
+    CLOCK,
+    CLOSED_COLUMNS,
+    COUNT,
+    FLUSHED,
+    FORGET_MS,
+    LAST,
+    N_LONGS,
+    N_MINUTE,
+    N_STATS,
+    NO_MINUTE,
+    OPEN_MINUTES,
+    ORDINAL,
+    RECORD,
+    RING,
+    Batch,
+    PriorArrays,
+    StationArrays,
+    close_until,
+    content_hashes,
+    identity_hashes,
+    step,
+)
+from models.detection.prior import Prior
+from models.detection.sensors import Sensor
+
+LAYOUT = 1
+_LENGTH = struct.Struct("<I")
+# Field, dtype, shape of a station's row; `S` is the sensor axis, which a changed catalogue cuts and grows.
+_FIELDS: tuple[tuple[str, str, tuple[object, ...]], ...] = (
+    ("longs", "<i8", (N_LONGS,)),
+    ("identities", "<u8", (RING,)),
+    ("contents", "<u4", (RING,)),
+    ("cadence", "<f4", ()),
+    ("stats", "<f4", ("S", N_STATS)),
+    ("minutes", "<i4", (OPEN_MINUTES,)),
+    ("minute_readings", "<i4", (OPEN_MINUTES,)),
+    ("minute_stats", "<f4", (OPEN_MINUTES, "S", N_MINUTE)),
+    ("minute_first", "<f4", (OPEN_MINUTES, "S")),
+)
+
+
+class _Header(msgspec.Struct):
+    layout: int
+    sensors: list[str]
+    stations: int
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """Valid readings of one shard in Kafka order.
+
+    Args:
+        station_ids: (n,) ids.
+        event_ms, record_ms, seq: (n,) int64.
+        values: (n, n_sensors) float64 in the sensors' units, NaN where missing.
+    """
+
+    station_ids: Sequence[str]
+    event_ms: np.ndarray
+    record_ms: np.ndarray
+    seq: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Roll-ups of minutes.
+
+    Args:
+        station_ids: (m,) ids.
+        minute, readings: (m,) int64, minutes since the epoch and readings counted.
+        stats: (m, n_sensors, 7) float64: mean, least, most, number of values, lower, typical, upper.
+    """
+
+    station_ids: list[str]
+    minute: np.ndarray
+    readings: np.ndarray
+    stats: np.ndarray
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the state says about a batch of readings; arrays over the incoming rows.
+
+    Args:
+        outcome: (n,) uint8, ACCEPTED, DUPLICATE or CONFLICT. The other arrays mean nothing unless accepted.
+        late, minute_closed: (n,) bool.
+        ordinal: (n,) int64, the station's count of accepted readings, this one included.
+        blocks: (n, width).
+        closed: minutes that closed meanwhile.
+    """
+
+    outcome: np.ndarray
+    late: np.ndarray
+    minute_closed: np.ndarray
+    ordinal: np.ndarray
+    blocks: Blocks
+    closed: Minutes
+
+
+class ShardState:
+    """The stations of one shard."""
+
+    def __init__(self, sensors: tuple[Sensor, ...], prior: Prior) -> None:
+        self.sensors = sensors
+        self.names = tuple(sensor.name for sensor in sensors)
+        self.ids: list[str] = []
+        self._rows: dict[str, int] = {}
+        self._prior = _prior_arrays(prior.for_sensors(self.names), sensors)
+        self._arrays = _empty(0, len(sensors))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, incoming: Incoming) -> Step:
+        """Judge duplicates and lateness, describe each reading and learn from it, in the order given."""
+        batch = self._batch(incoming)
+        closed = step(self._arrays, self._prior, batch)
+        keys = batch.closed_keys[:closed]
+        minutes = Minutes([self.ids[row] for row in keys[:, 0]], keys[:, 1], keys[:, 2], batch.closed_stats[:closed])
+        blocks = Blocks(self.names, batch.rows)
+        return Step(batch.outcome, batch.late, batch.minute_closed, batch.ordinal, blocks, minutes)
+
+    def due(self, now_ms: int, pause_ms: int) -> np.ndarray:
+        """Rows of stations that took readings since their last station row, which is at least `pause_ms` old."""
+        longs = self._arrays.longs
+        return np.flatnonzero((longs[:, RECORD] > longs[:, FLUSHED]) & (longs[:, FLUSHED] <= now_ms - pause_ms))
+
+    def flushed(self, rows: np.ndarray) -> None:
+        """Note that the station rows were written up to the stations' last record time."""
+        self._arrays.longs[rows, FLUSHED] = self._arrays.longs[rows, RECORD]
+
+    def unflushed(self) -> bool:
+        """Whether any station took readings since its last station row."""
+        return bool((self._arrays.longs[:, RECORD] > self._arrays.longs[:, FLUSHED]).any())
+
+    def column(self, column: int, rows: np.ndarray) -> np.ndarray:
+        """Return a `longs` column (CLOCK, RECORD, ORDINAL) of stations, int64."""
+        return self._arrays.longs[rows, column]
+
+    def last_values(self, rows: np.ndarray) -> np.ndarray:
+        """Return the last value of each sensor, (m, n_sensors) float32, NaN where there was none."""
+        stats = self._arrays.stats[rows]
+        return np.where(stats[:, :, COUNT] > 0, stats[:, :, LAST], np.float32(np.nan))
+
+    def cadences(self, rows: np.ndarray) -> np.ndarray:
+        """Return the typical interval of stations, (m,) float32 s, 0 while unknown."""
+        return self._arrays.cadence[rows]
+
+    def open_minutes(self, rows: np.ndarray) -> Minutes:
+        """Return the open minutes of stations, as they would close at this moment."""
+        chosen = _take(self._arrays, rows)
+        held = int((chosen.minutes != NO_MINUTE).sum())
+        keys, stats = np.zeros((held, 3), np.int64), np.zeros((held, len(self.names), CLOSED_COLUMNS + BAND))
+        closed = 0
+        for row in range(len(rows)):
+            closed = close_until(chosen, self._prior, row, 2**31 - 1, keys, stats, closed)
+        return Minutes([self.ids[rows[row]] for row in keys[:, 0]], keys[:, 1], keys[:, 2], stats)
+
+    def forget(self, now_ms: int) -> Minutes:
+        """Free the stations without a record for more than a week; return their open minutes, which close so."""
+        old = self._arrays.longs[:, RECORD] < now_ms - FORGET_MS
+        if not old.any():
+            return self.open_minutes(np.zeros(0, np.int64))
+        minutes = self.open_minutes(np.flatnonzero(old))
+        kept = np.flatnonzero(~old)
+        self._arrays = _take(self._arrays, kept)
+        self.ids = [self.ids[row] for row in kept]
+        self._rows = {station_id: row for row, station_id in enumerate(self.ids)}
+        return minutes
+
+    def to_bytes(self) -> bytes:
+        """Pack: a header, the ids with their lengths, the arrays one after the other."""
+        header = msgspec.msgpack.encode(_Header(LAYOUT, list(self.names), len(self.ids)))
+        encoded = [station_id.encode() for station_id in self.ids]
+        lengths = np.array([len(name) for name in encoded], np.uint8).tobytes()
+        arrays = [np.ascontiguousarray(part[: len(self.ids)]).tobytes() for part in self._arrays]
+        return b"".join([_LENGTH.pack(len(header)), header, lengths, *encoded, *arrays])
+
+    @classmethod
+    def from_bytes(cls, data: bytes, sensors: tuple[Sensor, ...], prior: Prior) -> ShardState:
+        """Unpack for today's catalogue: a removed sensor is dropped, an added one starts anew.
+
+        Raises:
+            StateRefused: another layout, or bytes that do not add up.
+        """
+        state = cls(sensors, prior)
+        (size,) = _LENGTH.unpack_from(data)
+        header = msgspec.msgpack.decode(data[4 : 4 + size], type=_Header)
+        if header.layout != LAYOUT:
+            raise StateRefused(
+                f"the checkpoint holds state layout {header.layout}; this release reads {LAYOUT}. "
+                "Run the release that wrote it, or start a fresh checkpoint: it replays the topic (docs/architecture.md)."
+            )
+        at = 4 + size
+        lengths = np.frombuffer(data, np.uint8, header.stations, at).tolist()
+        at += header.stations
+        for length in lengths:
+            state.ids.append(data[at : at + length].decode())
+            at += length
+        state._rows = {station_id: row for row, station_id in enumerate(state.ids)}
+        state._arrays = _unpack(data, at, header, state.names)
+        return state
+
+    def _batch(self, incoming: Incoming) -> Batch:
+        n, n_sensors = len(incoming.event_ms), len(self.names)
+        rows = self._rows
+        fresh = [station_id for station_id in dict.fromkeys(incoming.station_ids) if station_id not in rows]
+        self._grow(fresh)
+        station = np.fromiter((rows[name] for name in incoming.station_ids), np.int32, n)
+        identity, content = np.empty(n, np.uint64), np.empty(n, np.uint32)
+        identity_hashes(incoming.event_ms, incoming.seq, identity)
+        bits = np.where(np.isnan(incoming.values), np.float64(np.nan), incoming.values).view(np.uint64)
+        content_hashes(bits, content)
+        most_closed = OPEN_MINUTES * (len(np.unique(station)) + n)
+        return Batch(
+            station=station,
+            event_ms=incoming.event_ms,
+            record_ms=incoming.record_ms,
+            identity=identity,
+            content=content,
+            values=incoming.values.astype(np.float32),
+            outcome=np.zeros(n, np.uint8),
+            late=np.zeros(n, np.bool_),
+            minute_closed=np.zeros(n, np.bool_),
+            ordinal=np.zeros(n, np.int64),
+            rows=np.zeros((n, block_width(n_sensors)), np.float32),
+            closed_keys=np.zeros((most_closed, 3), np.int64),
+            closed_stats=np.zeros((most_closed, n_sensors, CLOSED_COLUMNS + BAND)),
+        )
+
+    def _grow(self, fresh: list[str]) -> None:
+        if not fresh:
+            return
+        for station_id in fresh:
+            self._rows[station_id] = len(self.ids)
+            self.ids.append(station_id)
+        added = _empty(len(fresh), len(self.names))
+        self._arrays = StationArrays(*(np.concatenate(pair) for pair in zip(self._arrays, added, strict=True)))
+
+
+def _shape(tail: tuple[object, ...], n: int, n_sensors: int) -> tuple[int, ...]:
+    return (n, *(n_sensors if size == "S" else int(str(size)) for size in tail))
+
+
+def _empty(n: int, n_sensors: int) -> StationArrays:
+    arrays = {name: np.zeros(_shape(tail, n, n_sensors), dtype) for name, dtype, tail in _FIELDS}
+    arrays["minutes"][:] = NO_MINUTE
+    return StationArrays(**arrays)
+
+
+def _take(arrays: StationArrays, rows: np.ndarray) -> StationArrays:
+    return StationArrays(*(part[rows] for part in arrays))
+
+
+def _unpack(data: bytes, at: int, header: _Header, names: tuple[str, ...]) -> StationArrays:
+    """Read the arrays behind the ids, and fit them to the sensors `names`."""
+    stored = {}
+    for name, dtype, tail in _FIELDS:
+        shape = _shape(tail, header.stations, len(header.sensors))
+        count = int(np.prod(shape))
+        stored[name] = np.frombuffer(data, dtype, count, at).reshape(shape)
+        at += count * np.dtype(dtype).itemsize
+    if at != len(data):
+        raise StateRefused(f"the state has {len(data)} bytes where {at} were expected; the checkpoint is damaged")
+    if tuple(header.sensors) == names:
+        return StationArrays(**{name: part.copy() for name, part in stored.items()})
+    fitted = _empty(header.stations, len(names))._asdict()
+    for name, _, tail in _FIELDS:
+        if "S" not in tail:
+            fitted[name] = stored[name].copy()
+            continue
+        axis = tail.index("S") + 1
+        for to, sensor in enumerate(names):
+            if sensor in header.sensors:
+                source = stored[name].take(header.sensors.index(sensor), axis)
+                np.moveaxis(fitted[name], axis, 0)[to] = source
+    return StationArrays(**fitted)
+
+
+def _prior_arrays(prior: Prior, sensors: tuple[Sensor, ...]) -> PriorArrays:
+    return PriorArrays(
+        cadence=float(prior.cadence),
+        spread=prior.spread,
+        innovation_spread=prior.innovation_spread,
+        diff_spread=prior.diff_spread,
+        floor=prior.floor,
+        run_limit=prior.run_limit,
+        limits=np.ascontiguousarray(prior.limits),
+        plausible=np.array([sensor.plausible for sensor in sensors], np.float64),
+    )
+
+
+__all__ = ["CLOCK", "ORDINAL", "RECORD", "Incoming", "Minutes", "ShardState", "Step"]
