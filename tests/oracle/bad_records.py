@@ -1,4 +1,4 @@
-"""Bad values, each with one fault and the reasons that fit it: those of facts.md and of faults.md F01 to F10 and F15."""
+"""Bad values, each with one fault and the reasons that fit it: those of facts.md and faults.md F01 to F10 and F15."""
 
 from __future__ import annotations
 
@@ -184,7 +184,9 @@ KINDS: dict[str, Build] = {
     "path in id": _id("../../etc/passwd"),
     "umlaut in id": _id("stätion-0001"),
     "wrong key": _key(b"station-of-nobody"),
-    "key with blank": lambda fields, rng: Bad(_keyed(fields) + b" ", json.dumps(fields).encode(), frozenset({"key_mismatch"})),
+    "key with blank": lambda fields, rng: Bad(
+        _keyed(fields) + b" ", json.dumps(fields).encode(), frozenset({"key_mismatch"})
+    ),
     "null key": _key(None),
     "key not UTF-8": _key(b"\xff\xfe"),
     # Clocks (F10)

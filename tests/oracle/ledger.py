@@ -69,12 +69,17 @@ class Publisher:
     """
 
     def __init__(self, bootstrap: str, topic: str, path: Path) -> None:
+        """Connect."""
         self.ledger = Ledger()
         self._topic = topic
         self._file: TextIO = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
         self._producer = KafkaProducer(
-            bootstrap_servers=bootstrap.split(","), acks="all", enable_idempotence=True, linger_ms=5, batch_size=64 * 1024
+            bootstrap_servers=bootstrap.split(","),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            batch_size=64 * 1024,
         )
 
     def __enter__(self) -> Self:

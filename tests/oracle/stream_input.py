@@ -75,7 +75,11 @@ def plan(shape: Shape, now_ms: int) -> list[Planned]:
     stations = [_Station(f"station-{number:04d}") for number in range(shape.stations)]
     values = walks(shape, rng)
     bad_kinds = iter(draw_kinds(rng, round(shape.bad * shape.stations * shape.ticks)))
-    bad_at = set(rng.choice(shape.stations * shape.ticks, round(shape.bad * shape.stations * shape.ticks), replace=False).tolist())
+    bad_at = set(
+        rng.choice(
+            shape.stations * shape.ticks, round(shape.bad * shape.stations * shape.ticks), replace=False
+        ).tolist()
+    )
     planned: list[Planned] = []
     for tick in range(shape.ticks):
         tick_ms = now_ms - (shape.ticks - 1 - tick) * 1000
