@@ -106,9 +106,9 @@ def _run(command: list[str], on_jar: Callable[[], None]) -> None:
             ivy.kill()
             raise
     if ivy.returncode:
-        shown = "\n  ".join(last)
+        said = "\n  ".join(last)
         raise StackError(
-            f"Ivy could not fetch the jars (exit {ivy.returncode}). Is the Maven registry reachable? It said:\n  {shown}"
+            f"Ivy could not fetch the jars (exit {ivy.returncode}). Is the Maven registry reachable? It said:\n  {said}"
         )
 
 

@@ -108,7 +108,7 @@ class LocalServer(ABC):
         """Return one line about the server, and whether it answers."""
         process = self.process.find()
         if process is None:
-            crashed = "; it was not stopped by `down`, see its log" if self.process.was_started() else ""
+            crashed = f", yet `down` did not stop it\n{self.last_lines(10)}" if self.process.was_started() else ""
             return f"{self.name}: does not run{crashed}", False
         well = listens(self.port) and self.answers(5.0)
         manner = "answers" if well else "does not answer"

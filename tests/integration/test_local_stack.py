@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"{what}: not within {seconds} s")
-        signal.sigtimedwait([], 0.05)
+        threading.Event().wait(0.05)
 
 
 @pytest.fixture
@@ -83,6 +84,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(running: Stack, settings: Settin
         running.kill("kafka")
     assert running.pid("kafka") is None and running.pid("cassandra") is None
     assert [well for _, well in running.status()] == [False, False]
+    assert all("`down` did not stop it" in line and ".log" in line for line, _ in running.status())
 
     running.start("cassandra")
     running.start("kafka")

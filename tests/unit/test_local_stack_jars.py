@@ -31,6 +31,7 @@ class FakeIvy:
     def download(
         self, coordinates: Iterable[Coordinate], folder: Path, on_jar: Callable[[], None]
     ) -> dict[Coordinate, Path]:
+        """Stand in for `ivy.download`."""
         self.calls += 1
         if self.failure:
             raise self.failure

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_a_deaf_process_is_killed_after_the_deadline(process: RecordedProcess, t
     found = process.find()
     assert found is not None
     while "deaf" not in (tmp_path / "out").read_text() and found.is_running():
-        signal.sigtimedwait([], 0.05)
+        threading.Event().wait(0.05)
     process.ask_to_stop()
     assert not process.wait_gone(0.3)
     assert process.find() is None
