@@ -211,6 +211,6 @@ RARE = ("900 KB",)  # large ones are sent once each, not in proportion
 def draw_kinds(rng: np.random.Generator, count: int) -> list[str]:
     """Choose kinds: each at least once if `count` allows, the rare ones never twice, in random order."""
     common = [kind for kind in KINDS if kind not in RARE]
-    chosen = list(KINDS)[:count] + rng.choice(common, max(0, count - len(KINDS))).tolist()
+    chosen = [*list(KINDS)[:count], *map(str, rng.choice(common, max(0, count - len(KINDS))))]
     rng.shuffle(chosen)
     return chosen

@@ -134,7 +134,7 @@ def minutes(expected: Expected, rows: Sequence[Row], sensors: Sequence[str]) -> 
     problems += few("minutes: stored, but not closed", stored.keys() - expected.closed.keys())
     wrong = []
     for key in expected.closed.keys() & stored.keys():
-        want = (expected.closed[key].readings, _rolled_up(expected, key, sensors))
+        want = (expected.closed[key].readings, rolled_up(expected, key, sensors))
         got = (stored[key]["readings"], {name: held[:4] for name, held in stored[key]["sensors"].items() if held[3]})
         if (
             got[0] != want[0]
@@ -202,10 +202,10 @@ def _letter_differs(letter: TopicRow, decision: Decision, topic: str) -> str | N
     return None if headers.get("detail") else "no detail"
 
 
-def _rolled_up(
+def rolled_up(
     expected: Expected, key: tuple[str, int], sensors: Sequence[str]
 ) -> dict[str, tuple[float, float, float, int]]:
-    """Sensor → (least, mean, most, values); sensors without a value are left out."""
+    """Sensor → (least, mean, most, values) of a closed minute; sensors without a value are left out."""
     held = zip(sensors, expected.closed[key].sensors, strict=True)
     return {
         name: (

@@ -153,9 +153,14 @@ def _from_blocks(again: Recomputed, anomalies: Sequence[Row], judging: Judging) 
 
 
 def _incoming(rows: Sequence[Row], names: Sequence[str]) -> Incoming:
-    values = np.array([[(row["sensors"] or {}).get(name, np.nan) for name in names] for row in rows], np.float64)
-    columns = [np.array([row[name] for row in rows], np.int64) for name in ("event_time", "record_time", "seq")]
-    return Incoming([row["station_id"] for row in rows], *columns, values.reshape(len(rows), len(names)))
+    values = [[(row["sensors"] or {}).get(name, np.nan) for name in names] for row in rows]
+    return Incoming(
+        station_ids=[row["station_id"] for row in rows],
+        event_ms=np.array([row["event_time"] for row in rows], np.int64),
+        record_ms=np.array([row["record_time"] for row in rows], np.int64),
+        seq=np.array([row["seq"] for row in rows], np.int64),
+        values=np.array(values, np.float64).reshape(len(rows), len(names)),
+    )
 
 
 def _not_accepted(again: Recomputed) -> list[Identity]:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 MAX_VALUE_BYTES = 16 * 1024
 AHEAD_MS = 5 * 60 * 1000
@@ -136,7 +136,7 @@ def event_time_ms(text: str) -> int | None:
 
 
 def _from_fields(
-    document: dict, key: bytes | None, record_ms: int, sensors: Sequence[SensorBounds], reasons: set[str]
+    document: dict[str, object], key: bytes | None, record_ms: int, sensors: Sequence[SensorBounds], reasons: set[str]
 ) -> Parsed | Dead:
     required = ["schema_version", "station_id", "event_time", "seq"] + [s.name for s in sensors if not s.optional]
     if any(name not in document for name in required):
@@ -151,7 +151,7 @@ def _from_fields(
     return Parsed(station_id, event_ms, seq, values)
 
 
-def _check_schema_version(document: dict, reasons: set[str]) -> None:
+def _check_schema_version(document: dict[str, object], reasons: set[str]) -> None:
     version = document.get("schema_version", JsonNumber("1", True))
     if not _is_whole(version):
         reasons.add("wrong_type")
@@ -159,7 +159,7 @@ def _check_schema_version(document: dict, reasons: set[str]) -> None:
         reasons.add("schema_version")
 
 
-def _station_id(document: dict, key: bytes | None, reasons: set[str]) -> str | None:
+def _station_id(document: dict[str, object], key: bytes | None, reasons: set[str]) -> str | None:
     if "station_id" not in document:
         return None
     station_id = document["station_id"]
@@ -174,7 +174,7 @@ def _station_id(document: dict, key: bytes | None, reasons: set[str]) -> str | N
     return station_id
 
 
-def _event_ms(document: dict, record_ms: int, reasons: set[str]) -> int | None:
+def _event_ms(document: dict[str, object], record_ms: int, reasons: set[str]) -> int | None:
     if "event_time" not in document:
         return None
     text = document["event_time"]
@@ -187,7 +187,7 @@ def _event_ms(document: dict, record_ms: int, reasons: set[str]) -> int | None:
     return event_ms
 
 
-def _seq(document: dict, reasons: set[str]) -> int | None:
+def _seq(document: dict[str, object], reasons: set[str]) -> int | None:
     if "seq" not in document:
         return None
     seq = document["seq"]
@@ -215,7 +215,7 @@ def _sensor_value(value: object, sensor: SensorBounds, reasons: set[str]) -> flo
     return number
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[JsonNumber]:
     return isinstance(value, JsonNumber) and value.whole
 
 
