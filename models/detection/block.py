@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.detection.errors import ArtefactRefused
-from models.detection.kernel import COMMON, PER_SENSOR, PER_WITNESS, SENSOR_WIDTH, WITNESSES
+from models.detection.kernel import COMMON, IMPLAUSIBLE, MISSING, PER_SENSOR, PER_WITNESS, PRESENT, SENSOR_WIDTH, WITNESSES
 
 BLOCK_VERSION = 1
 _HEADER = struct.Struct("<BBH")  # version, sensors, columns
@@ -93,3 +93,9 @@ def unpack_rows(packed: Sequence[bytes], sensors: tuple[str, ...]) -> Blocks:
             raise ArtefactRefused(f"stored block has (version, sensors, columns) {found}; this release reads {expected}")
     rows = np.frombuffer(b"".join(blob[_HEADER.size :] for blob in packed), dtype="<f4")
     return Blocks(sensors, rows.reshape(len(packed), width))
+
+
+__all__ = [
+    "BLOCK_VERSION", "COMMON", "IMPLAUSIBLE", "MISSING", "PER_SENSOR", "PER_WITNESS", "PRESENT", "SENSOR_WIDTH", "WITNESSES",
+    "Blocks", "block_width", "pack_row", "unpack_rows",
+]  # fmt: skip
