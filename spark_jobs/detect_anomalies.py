@@ -1,0 +1,277 @@
+"""The stream: readings in, verdicts stored. Run it with `python -m` or by spark-submit.
+
+1. Hold the checkpoint and the keyspace against a second driver.
+2. Look at the topics, the identity of the stream, the model.
+3. Read Kafka → shard → state operator → scoring stage → Cassandra: one query.
+4. Wait for what is away, start again on the same checkpoint, stop on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from models.detection.errors import (
+    ArtefactRefused,
+    Retryable,
+    StateRefused,
+    StationwatchError,
+    StreamIdentityMismatch,
+)
+from models.detection.prior import Prior
+from models.lifecycle.registry import Registry
+from settings import Settings, settings_or_exit
+from spark_jobs import checkpoint
+from spark_jobs.batches import Batches
+from spark_jobs.hadoop_folder import HadoopFolder
+from spark_jobs.judging import Judging, watch_champion
+from spark_jobs.lease import DriverLease
+from spark_jobs.metrics import StreamMetrics
+from spark_jobs.packing import PACKED_SCHEMA
+from spark_jobs.scoring import Sinks
+from spark_jobs.session import stream_session
+from spark_jobs.shards import shard_labels
+from spark_jobs.source import check_topics, read_records, with_shards
+from spark_jobs.state_operator import STATE_SCHEMA, state_operator
+from storage.session import Store, StoreConfig, connect
+
+log = logging.getLogger("stationwatch.stream")
+Result = TypeVar("Result")
+
+FATAL = (StateRefused, StreamIdentityMismatch, ArtefactRefused, checkpoint.CheckpointTorn, checkpoint.AlreadyRunning)
+LONGEST_PAUSE_SECONDS = 30.0
+STOP_SECONDS = 20.0
+
+
+class Stopped(Exception):  # noqa: N818 - the ordinary end, not an error
+    """SIGTERM or SIGINT arrived."""
+
+
+class Stream:
+    """One driver: everything it holds, and the order in which it is taken and given back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = StreamMetrics()
+        self.stop = threading.Event()
+        self.lost: str | None = None
+        self.kafka = {"bootstrap_servers": settings.bootstrap_servers.split(",")}
+
+    def run(self) -> None:
+        """Run until stopped.
+
+        Raises:
+            StationwatchError: something that waiting does not mend.
+        """
+        path = checkpoint.local_path(self.settings.checkpoint_uri)
+        held = checkpoint.lock(path) if path else None
+        log.info("metrics: %s", self.metrics.serve(self.settings.stream_metrics_port))
+        store = self.until("cassandra", lambda: connect(StoreConfig.from_settings(self.settings), deadline_seconds=5.0))
+        lease = DriverLease(store, self.settings.readings_topic, self.settings.checkpoint_uri)
+        self.until("cassandra", lease.take)
+        self._background(lease.keep, self.stop, self._lease_lost)
+        try:
+            self._stream(store, path)
+        finally:
+            self.stop.set()
+            lease.give_back()
+            store.close()
+            if held:
+                held.close()
+
+    def _stream(self, store: Store, path: Path | None) -> None:
+        settings = self.settings
+        for warning in self.until("kafka", self._check_topics):
+            log.warning(warning)
+        judging = self.until("cassandra", lambda: self._judging(store))
+        prior = self.until("cassandra", lambda: self._identify(judging))
+        spark = stream_session(
+            master=settings.spark_master,
+            driver_memory=settings.spark_driver_memory,
+            jars=settings.spark_jars,
+            shuffle_partitions=settings.shuffle_partitions,
+            local_checkpoint=path is not None,
+        )
+        folder = checkpoint.LocalFolder(path) if path else HadoopFolder(spark, settings.checkpoint_uri)
+        shape = checkpoint.Shape(settings.readings_topic, settings.shards, settings.shuffle_partitions)
+        checkpoint.check_shape(folder, shape, settings.checkpoint_uri)
+        batches = Batches(store, folder, judging, settings.sensors, self._sinks(), self.metrics)
+        self._background(watch_champion, judging, settings.champion_poll_seconds, self.stop, self._refused)
+        try:
+            self._keep_running(spark, batches, prior)
+        finally:
+            spark.stop()
+
+    def _keep_running(self, spark: SparkSession, batches: Batches, prior: Prior) -> None:
+        """Start the query, and start it again when a dependency made it fail, with growing pauses."""
+        pause = 1.0
+        while not self.stop.is_set():
+            checkpoint.refuse_torn(batches.folder, self.settings.checkpoint_uri)
+            batches.judging.restarted()
+            batches.error, done = None, batches.done
+            query = self._start(spark, batches, prior)
+            failure = self._watch(query)
+            if failure is None or self.stop.is_set():
+                break
+            problem = batches.error or failure
+            if isinstance(problem, FATAL) or "KAFKA_DATA_LOSS" in str(failure):
+                raise _explained(problem, failure)
+            pause = 1.0 if batches.done > done else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            log.error("the query failed and starts again in %.0f s: %s", pause, _first_line(problem))
+            self.metrics.restarted()
+            self.stop.wait(pause)
+        if self.lost:
+            raise checkpoint.AlreadyRunning(self.lost)
+
+    def _start(self, spark: SparkSession, batches: Batches, prior: Prior) -> StreamingQuery:
+        settings = self.settings
+        records = read_records(
+            spark,
+            bootstrap=settings.bootstrap_servers,
+            topic=settings.readings_topic,
+            most_offsets=settings.max_offsets_per_trigger,
+        )
+        packed = (
+            with_shards(records, shard_labels(settings.shards, settings.shuffle_partitions))
+            .groupBy("shard")
+            .applyInPandasWithState(
+                state_operator(settings.sensors, prior), PACKED_SCHEMA, STATE_SCHEMA, "append", "ProcessingTimeTimeout"
+            )
+        )
+        return (
+            packed.writeStream.foreachBatch(batches)
+            .option("checkpointLocation", settings.checkpoint_uri)
+            .trigger(processingTime=f"{settings.trigger_seconds} seconds")
+            .queryName("stationwatch")
+            .start()
+        )
+
+    def _watch(self, query: StreamingQuery) -> StreamingQueryException | None:
+        """Wait until the query ends or must be stopped; return what ended it."""
+        while not self.stop.is_set():
+            try:
+                if query.awaitTermination(1):
+                    return None
+            except StreamingQueryException as failure:
+                return failure
+            self._note_lag(query)
+        query.stop()
+        return None
+
+    def _note_lag(self, query: StreamingQuery) -> None:
+        progress = query.lastProgress
+        sources = progress.sources if progress else []
+        if not sources or not sources[0].latestOffset or not sources[0].endOffset:
+            return
+        import json
+
+        topic = self.settings.readings_topic
+        newest, done = (json.loads(text).get(topic, {}) for text in (sources[0].latestOffset, sources[0].endOffset))
+        self.metrics.lag({int(partition): int(offset) - int(done.get(partition, 0)) for partition, offset in newest.items()})
+
+    def until(self, dependency: str, attempt: Callable[[], Result]) -> Result:
+        """Try until it works, saying so, with growing pauses.
+
+        Raises:
+            Stopped: SIGTERM arrived meanwhile.
+        """
+        pause = 1.0
+        while not self.stop.is_set():
+            try:
+                result = attempt()
+                self.metrics.waits(dependency, False)
+                return result
+            except Retryable as error:
+                self.metrics.waits(dependency, True)
+                log.warning("waiting %.0f s for %s: %s", pause, dependency, error)
+                self.stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        raise Stopped
+
+    def _check_topics(self) -> list[str]:
+        return check_topics(self.kafka, self.settings.readings_topic, self.settings.rejected_topic)
+
+    def _judging(self, store: Store) -> Judging:
+        registry = Registry(self.settings.tracking_uri, self.settings.model_name)
+        return Judging(store, registry, topic=self.settings.readings_topic, model_name=self.settings.model_name)
+
+    def _identify(self, judging: Judging) -> Prior:
+        settings = self.settings
+        return judging.identify(settings.sensors, settings.shards, settings.false_alarm_budget, self._wait_for_model)
+
+    def _wait_for_model(self, problem: Exception) -> None:
+        log.warning("waiting for a model: %s", problem)
+        self.metrics.waits("model", True)
+        if self.stop.wait(3.0):
+            raise Stopped
+        self.metrics.waits("model", False)
+
+    def _sinks(self) -> Sinks:
+        settings = self.settings
+        return Sinks(
+            store=StoreConfig.from_settings(settings),
+            kafka=self.kafka,
+            topic=settings.readings_topic,
+            rejected_topic=settings.rejected_topic,
+            readings_share=settings.readings_share,
+            samples_per_minute=settings.feature_samples_per_minute,
+            deadline_seconds=settings.store_deadline_seconds,
+        )
+
+    def _refused(self, version: int, error: Exception) -> None:
+        self.metrics.swap_refused()
+        log.error("model version %d is refused, the old one stays: %s", version, error)
+
+    def _lease_lost(self, owner: str) -> None:
+        self.lost = f"the lease went to the driver {owner}; this one stops before it writes again"
+        log.error(self.lost)
+        self.stop.set()
+
+    @staticmethod
+    def _background(target: Callable[..., None], *args: object) -> None:
+        threading.Thread(target=target, args=args, daemon=True).start()
+
+
+def _explained(problem: Exception, failure: Exception) -> StationwatchError:
+    if isinstance(problem, StationwatchError):
+        return problem
+    return StationwatchError(
+        "Kafka no longer has offsets that were not read yet (the topic was deleted, or its retention was shorter than "
+        f"the stream's absence): {_first_line(failure)}. See docs/architecture.md, 'When Kafka lost readings'"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), repr(error))
+
+
+def main() -> int:
+    """Run the stream; return the exit status: 0 stopped, 1 something that waiting does not mend."""
+    settings = settings_or_exit()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("py4j", "kafka", "cassandra", "mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING if noisy == "py4j" else logging.ERROR)
+    stream = Stream(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stream.stop.set())
+    try:
+        stream.run()
+    except Stopped:
+        return 0
+    except StationwatchError as error:
+        log.error("%s: %s", type(error).__name__, error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

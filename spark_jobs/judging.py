@@ -1,0 +1,227 @@
+"""Which version judges: the stream's identity and prior, the activations, and the champion that is swapped in.
+
+All of it is data in Cassandra, written ahead of the batch it applies to. MLflow is asked for the champion's alias by a
+background thread only; with MLflow away the stream goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+from pyspark import Broadcast, SparkContext
+
+from models.detection import artefact
+from models.detection.detector import Detector
+from models.detection.errors import (
+    ArtefactRefused,
+    NotFound,
+    Retryable,
+    StationwatchError,
+    StreamIdentityMismatch,
+)
+from models.detection.prior import Prior
+from models.detection.sensors import Sensor
+from models.lifecycle.registry import Registry, Version
+from spark_jobs.activations import Activations, Offsets
+from storage import artefacts, stream
+from storage.session import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A verified version that waits for the next batch boundary."""
+
+    version: int
+    detector: bytes
+
+
+class Judging:
+    """The driver's side of judging. `stage` is called by the batch thread, `look` by the background thread."""
+
+    def __init__(self, store: Store, registry: Registry, *, topic: str, model_name: str) -> None:
+        self._store = store
+        self._registry = registry
+        self._topic = topic
+        self._model_name = model_name
+        self._activations = Activations(stream.activations(store, topic))
+        progress = stream.progress(store, topic)
+        self._started: Offsets = {p: row.started_to or 0 for p, row in progress.partitions.items()}
+        self._detectors: dict[int, bytes] = {}
+        self._broadcast: dict[int, Broadcast[bytes]] = {}
+        self._behind: Offsets = {}
+        self._candidate: Candidate | None = None
+        self._refused: set[int] = set()
+        self._lock = threading.Lock()
+
+    def identify(
+        self, sensors: tuple[Sensor, ...], shards: int, budget: float, wait: Callable[[Exception], None]
+    ) -> Prior:
+        """Return the stream's prior; the first start of a keyspace takes the champion's and writes it down.
+
+        Args:
+            sensors: of the settings.
+            shards: of the settings.
+            budget: of the settings.
+            wait: called while there is no champion yet, to pause.
+
+        Raises:
+            StreamIdentityMismatch: the keyspace belongs to a stream with other shards.
+        """
+        known = stream.stream_identity(self._store, self._topic)
+        if known is None or self._activations.newest() is None:
+            champion = self._first_champion(wait)
+            loaded = self._fetch(champion)
+            prior_sha256 = artefacts.put_artefact(self._store, "prior", loaded.prior.to_bytes())
+            known = stream.claim_identity(
+                self._store,
+                stream.StreamIdentity(self._topic, _as_json(sensors), shards, budget, prior_sha256, _now_ms()),
+            )
+            self._keep(champion, loaded)
+        if known.shards != shards:
+            raise StreamIdentityMismatch(
+                f"keyspace {self._store.config.keyspace} holds a stream of {known.shards} shards, set is {shards}: set "
+                f"STATIONWATCH_SHARDS={known.shards}, or another STATIONWATCH_CASSANDRA_KEYSPACE"
+            )
+        names = [sensor["name"] for sensor in json.loads(known.sensors)]
+        if names != [sensor.name for sensor in sensors]:
+            log.warning(
+                "the stream was begun with sensors %s, set are %s: a removed one is dropped, an added one is judged by "
+                "rules until a model knows it; a replay from the beginning judges with today's sensors",
+                ", ".join(names),
+                ", ".join(sensor.name for sensor in sensors),
+            )
+        _, data = artefacts.get_artefact(self._store, known.prior_sha256)
+        return Prior.from_bytes(data)
+
+    def prepare(self, context: SparkContext, ends: Offsets) -> tuple[Activations, dict[int, Broadcast[bytes]]]:
+        """Fix, before a batch, who judges its offsets; swap a waiting candidate in at this boundary.
+
+        Args:
+            context: for broadcasts.
+            ends: first offset behind the batch, by partition.
+
+        Returns:
+            The activations and the broadcast detectors that the batch needs.
+        """
+        with self._lock:
+            candidate, self._candidate = self._candidate, None
+        newest = self._activations.newest()
+        if candidate is not None and candidate.version != newest:
+            # Offsets that were ever begun stay with the version that may already have written rows for them.
+            self._activate({partition: self._started.get(partition, 0) for partition in {*ends, *self._started}}, candidate.version)
+            self._detectors[candidate.version] = candidate.detector
+            log.info("model version %d judges from here on (was %s)", candidate.version, newest)
+        fresh = {partition: 0 for partition in ends if partition not in self._activations.by_partition}
+        if fresh:
+            version = self._activations.newest()
+            if version is None:
+                raise NotFound("no model version was ever activated")
+            self._activate(fresh, version)
+        stream.mark_started(self._store, self._topic, ends)
+        self._started |= {partition: max(end, self._started.get(partition, 0)) for partition, end in ends.items()}
+        needed = self._activations.needed(self._behind, ends)
+        return self._activations, {version: self._broadcasted(context, version) for version in needed}
+
+    def completed(self, ends: Offsets) -> int:
+        """Note, after a batch, that it is stored; return the version that judged its last readings."""
+        version = self._activations.newest()
+        if version is None:
+            raise NotFound("no model version was ever activated")
+        moved = {partition: end for partition, end in ends.items() if end != self._behind.get(partition)}
+        stream.mark_complete(self._store, self._topic, moved, version)
+        self._behind = ends
+        return version
+
+    def restarted(self) -> None:
+        """Forget what the last run of the query held: its first batch may begin anywhere."""
+        self._behind = {}
+        self._broadcast = {}
+
+    def look(self, on_refused: Callable[[int, Exception], None]) -> None:
+        """Look for another champion; verify it and let it wait for the next batch.
+
+        Args:
+            on_refused: told about an artefact that cannot be used; the old model stays.
+
+        Raises:
+            Retryable: MLflow or Cassandra is away; nothing changed.
+        """
+        champion = self._registry.champion()
+        if champion is None or champion.number in self._refused:
+            return
+        with self._lock:
+            waiting = self._candidate.version if self._candidate else None
+        if champion.number in (waiting, self._activations.newest()):
+            return
+        try:
+            loaded = self._fetch(champion)
+        except (ArtefactRefused, NotFound) as error:
+            self._refused.add(champion.number)
+            on_refused(champion.number, error)
+            return
+        self._keep(champion, loaded)
+
+    def _keep(self, version: Version, loaded: artefact.LoadedArtefact) -> None:
+        with self._lock:
+            self._candidate = Candidate(version.number, loaded.detector.to_bytes())
+
+    def _fetch(self, version: Version) -> artefact.LoadedArtefact:
+        """Bring a version's artefact from the registry into Cassandra, verified."""
+        data = self._registry.fetch(version)
+        loaded = artefact.load(data, version.sha256)
+        artefacts.put_artefact(self._store, "detector", data)
+        artefacts.put_version(self._store, self._model_name, version.number, version.sha256, version.run_id, _now_ms())
+        return loaded
+
+    def _first_champion(self, wait: Callable[[Exception], None]) -> Version:
+        while True:
+            try:
+                champion = self._registry.champion()
+                if champion is not None:
+                    return champion
+                wait(NotFound(f"model {self._model_name} has no champion yet; run: python -m models.train"))
+            except Retryable as error:
+                wait(error)
+
+    def _activate(self, from_offsets: Offsets, version: int) -> None:
+        stored = stream.activate(self._store, self._topic, from_offsets, version, _now_ms())
+        self._activations = Activations(stored)
+
+    def _broadcasted(self, context: SparkContext, version: int) -> Broadcast[bytes]:
+        if version not in self._broadcast:
+            if version not in self._detectors:
+                self._detectors[version] = self._stored_detector(version).to_bytes()
+            self._broadcast[version] = context.broadcast(self._detectors[version])
+        return self._broadcast[version]
+
+    def _stored_detector(self, version: int) -> Detector:
+        row = artefacts.version(self._store, self._model_name, version)
+        _, data = artefacts.get_artefact(self._store, row.sha256)
+        return artefact.load(data, row.sha256).detector
+
+
+def watch_champion(judging: Judging, pause_seconds: float, stop: threading.Event, on_refused: Callable[[int, Exception], None]) -> None:
+    """Look for another champion until stopped; a dependency that is away is asked again."""
+    while not stop.wait(pause_seconds):
+        try:
+            judging.look(on_refused)
+        except StationwatchError as error:
+            log.warning("cannot look for a champion: %s", error)
+
+
+def _as_json(sensors: tuple[Sensor, ...]) -> str:
+    plain: list[dict[str, Any]] = [asdict(sensor) for sensor in sensors]
+    return msgspec.json.encode(plain).decode()
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

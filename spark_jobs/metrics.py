@@ -1,0 +1,107 @@
+"""The stream's own metrics, with names that stay: one prefix, base units, never a station as a label."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import HistogramMetricFamily
+
+from spark_jobs.activations import Offsets
+from spark_jobs.reports import LATENCY_EDGES, Report
+
+
+class StreamMetrics:
+    """Counters that batches feed, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        new = {"registry": self.registry}
+        self._consumed = Counter("iot_readings_consumed", "Kafka records taken by the stream", **new)
+        self._rejected = Counter("iot_readings_rejected", "Records that were no readings", ["reason"], **new)
+        self._duplicate = Counter("iot_readings_duplicate", "Readings taken before, with equal content", **new)
+        self._late = Counter("iot_readings_late", "Readings not after their station's clock", **new)
+        self._minute_closed = Counter("iot_readings_minute_closed", "Readings too late for their minute", **new)
+        self._scored = Counter("iot_readings_scored", "Readings judged", ["model_version"], **new)
+        self._anomalies = Counter("iot_anomalies", "Anomalies stored", ["severity_class", "witness"], **new)
+        self._batch = Histogram(
+            "iot_batch_duration_seconds", "Time of a batch", buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300), **new
+        )
+        self._lag = Gauge("iot_kafka_lag_records", "Records in Kafka that are not stored yet", ["partition"], **new)
+        self._last = Gauge("iot_last_batch_timestamp_seconds", "When the last batch was stored", **new)
+        self._model = Gauge("iot_model_info", "1 for the version that judges", ["version"], **new)
+        self._swap_failures = Counter("iot_model_swap_failures", "Champions that were refused", **new)
+        self._waiting = Gauge("iot_stream_waiting", "1 while the stream waits for a dependency", ["dependency"], **new)
+        self._restarts = Counter("iot_stream_restarts", "Starts of the query after a failure", **new)
+        self._latency = _LatencyCollector()
+        self.registry.register(self._latency)
+        Gauge("iot_build_info", "1 for the release that runs", ["version"], **new).labels(_release()).set(1)
+
+    def serve(self, port: int) -> str:
+        """Serve the metrics on loopback; return the address."""
+        server, _ = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        return f"http://127.0.0.1:{server.server_port}/metrics"
+
+    def batch(self, report: Report, seconds: float, model_version: int) -> None:
+        """Count a stored batch."""
+        self._consumed.inc(report.records.get("consumed", 0))
+        self._duplicate.inc(report.records.get("duplicate", 0))
+        self._late.inc(report.records.get("late", 0))
+        self._minute_closed.inc(report.records.get("minute_closed", 0))
+        for reason, count in report.rejected.items():
+            self._rejected.labels(reason).inc(count)
+        for judged_by, count in report.scored.items():
+            self._scored.labels(str(judged_by)).inc(count)
+        for fired, count in report.anomalies.items():
+            self._anomalies.labels(*fired.split("|", 1)).inc(count)
+        self._batch.observe(seconds)
+        self._last.set(time.time())
+        self._model.clear()
+        self._model.labels(str(model_version)).set(1)
+        self._latency.add(report)
+
+    def lag(self, behind: Offsets) -> None:
+        """Set the lag of each partition, records."""
+        for partition, records in behind.items():
+            self._lag.labels(str(partition)).set(records)
+
+    def waits(self, dependency: str, waiting: bool) -> None:
+        """Say whether the stream waits for a dependency."""
+        self._waiting.labels(dependency).set(1 if waiting else 0)
+
+    def swap_refused(self) -> None:
+        """Count a champion that was refused."""
+        self._swap_failures.inc()
+
+    def restarted(self) -> None:
+        """Count a start of the query after a failure."""
+        self._restarts.inc()
+
+
+class _LatencyCollector:
+    """iot_event_to_stored_seconds, fed with whole bins instead of one call per reading."""
+
+    def __init__(self) -> None:
+        self._bins = [0] * (len(LATENCY_EDGES) + 1)
+        self._sum = 0.0
+
+    def add(self, report: Report) -> None:
+        """Add a batch's bins."""
+        self._bins = [a + b for a, b in zip(self._bins, report.latency, strict=True)]
+        self._sum += report.latency_sum
+
+    def collect(self) -> list[HistogramMetricFamily]:
+        """Return the histogram as Prometheus wants it: cumulative."""
+        edges = [*(str(edge) for edge in LATENCY_EDGES), "+Inf"]
+        running = [sum(self._bins[: place + 1]) for place in range(len(edges))]
+        family = HistogramMetricFamily("iot_event_to_stored_seconds", "From event time to the stored row")
+        family.add_metric([], buckets=list(zip(edges, running, strict=True)), sum_value=self._sum)
+        return [family]
+
+
+def _release() -> str:
+    try:
+        return version("stationwatch")
+    except PackageNotFoundError:
+        return "checkout"

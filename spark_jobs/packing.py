@@ -1,0 +1,119 @@
+"""What travels from the state operator to the scoring stage: one packed row per shard and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from models.detection.block import Blocks, block_width
+
+PACKED_SCHEMA = "shard int, block binary, accepted binary, rejected binary, minutes binary, stations binary, counts binary"
+
+REJECTED = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("record_ms", pa.int64()),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+_MINUTES = [("station_id", pa.string()), ("minute", pa.int64()), ("readings", pa.int64()), ("stats", pa.binary())]
+MINUTES = pa.schema(_MINUTES)
+STATIONS = pa.schema(
+    [
+        ("station_id", pa.string()),
+        ("clock_ms", pa.int64()),
+        ("record_ms", pa.int64()),
+        ("readings", pa.int64()),
+        ("interval", pa.float32()),
+        ("last_values", pa.binary()),
+        ("open_minutes", pa.list_(pa.struct(_MINUTES[1:]))),
+    ]
+)
+ACCEPTED = pa.schema(
+    [
+        ("station_id", pa.dictionary(pa.int32(), pa.string())),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("record_ms", pa.int64()),
+        ("event_ms", pa.int64()),
+        ("seq", pa.int64()),
+        ("ordinal", pa.int64()),
+        ("values", pa.binary()),
+    ]
+)
+COUNTS = ("consumed", "accepted", "duplicate", "late", "minute_closed")
+
+
+@dataclass(frozen=True)
+class ShardOutput:
+    """What one shard says of one batch. Tables follow the schemas above; `blocks` runs along `accepted`."""
+
+    blocks: Blocks
+    accepted: pa.Table
+    rejected: pa.Table
+    minutes: pa.Table
+    stations: pa.Table
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(len(COUNTS), np.int64))
+
+    def pack(self, shard: int) -> dict[str, object]:
+        """Return the row that travels."""
+        return {
+            "shard": shard,
+            "block": np.ascontiguousarray(self.blocks.rows, "<f4").tobytes(),
+            "accepted": _to_ipc(self.accepted),
+            "rejected": _to_ipc(self.rejected),
+            "minutes": _to_ipc(self.minutes),
+            "stations": _to_ipc(self.stations),
+            "counts": self.counts.tobytes(),
+        }
+
+
+def unpack(packed: Iterable[pa.RecordBatch], sensors: tuple[str, ...]) -> ShardOutput:
+    """Join the packed rows of a task: accepted readings and their blocks stay side by side.
+
+    Args:
+        packed: record batches of `PACKED_SCHEMA`.
+        sensors: names of the stream's sensors.
+    """
+    rows = [row for batch in packed for row in batch.to_pylist()]
+    width = block_width(len(sensors))
+    block = np.frombuffer(b"".join(row["block"] for row in rows), "<f4").reshape(-1, width)
+    tables = {
+        name: _joined([row[name] for row in rows], schema)
+        for name, schema in (("accepted", ACCEPTED), ("rejected", REJECTED), ("minutes", MINUTES), ("stations", STATIONS))
+    }
+    counts = sum((np.frombuffer(row["counts"], np.int64) for row in rows), np.zeros(len(COUNTS), np.int64))
+    return ShardOutput(Blocks(sensors, block), **tables, counts=counts)
+
+
+def floats(column: pa.ChunkedArray, width: int, dtype: str) -> np.ndarray:
+    """Read a binary column of packed floats, (n_rows, width)."""
+    return np.frombuffer(b"".join(column.to_pylist()), dtype).reshape(-1, width)
+
+
+def packed_floats(rows: np.ndarray, dtype: str) -> list[bytes]:
+    """Pack each row of an array, of any shape behind the first axis, into bytes."""
+    flat = np.ascontiguousarray(rows, dtype).reshape(len(rows), -1)
+    data, size = flat.tobytes(), flat.shape[1] * flat.itemsize
+    return [data[at : at + size] for at in range(0, len(data), size)] if size else [b""] * len(rows)
+
+
+def _to_ipc(table: pa.Table) -> bytes:
+    if not table.num_rows:
+        return b""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _joined(parts: list[bytes], schema: pa.Schema) -> pa.Table:
+    tables = [pa.ipc.open_stream(part).read_all() for part in parts if part]
+    return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
