@@ -150,6 +150,8 @@ def open_store(config: StoreConfig, keyspace: str | None) -> Store:
         with driver_errors(config.place):
             cluster = _cluster(config)
             session = cluster.connect()
+            # prepare() waits this long; beside execution profiles the driver has no public way to set it.
+            session._default_timeout = config.request_timeout_seconds
             if keyspace is not None:
                 # Apart from connect(), which reports a missing keyspace as an unreachable server.
                 session.set_keyspace(keyspace)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 from cassandra.query import BatchStatement, BatchType, BoundStatement, Statement
 
-from models.detection.errors import StoreUnavailable
+from models.detection.errors import StationwatchError, StoreUnavailable
 from storage.retries import DEADLINE_SECONDS, RETRYABLE, OnWait, Patience, translated
 from storage.session import Store
 from storage.wire import binder
@@ -20,6 +20,7 @@ BATCH_BYTES = 20 * 1024
 MERGED_PARTITIONS = 10
 MERGED_BYTES = 4 * 1024
 CELL_BYTES = 16
+UNANSWERED_SECONDS = 60.0
 
 KeyedRows = Iterable[tuple[Hashable, Sequence[object]]]
 
@@ -149,39 +150,49 @@ class _Flight:
 
     def __init__(self, store: Store, in_flight: int) -> None:
         self.failures: list[tuple[Statement, Exception]] = []
+        self.failures_in_a_row = 0
         self._store = store
         self._size = in_flight
         self._room = threading.Semaphore(in_flight)
 
     def send(self, statement: Statement, timeout_seconds: float) -> None:
         """Send as soon as there is room."""
-        self._room.acquire()
+        self._take_room()
         try:
             future = self._store.session.execute_async(statement, timeout=timeout_seconds)
-        except BaseException:
-            self._room.release()
-            raise
-        future.add_callbacks(self._stored, self._failed, errback_args=(statement,))
+        except RETRYABLE as error:
+            self._failed(error, statement)
+        else:
+            future.add_callbacks(self._stored, self._failed, errback_args=(statement,))
 
     def land(self) -> None:
         """Wait for every answer; each has a timeout of its own."""
         for _ in range(self._size):
-            self._room.acquire()
+            self._take_room()
+
+    def _take_room(self) -> None:
+        # The driver answers every statement by its timeout. Were its thread dead, waiting here would never end.
+        if not self._room.acquire(timeout=self._store.config.request_timeout_seconds + UNANSWERED_SECONDS):
+            raise StationwatchError(
+                f"the driver of {self._store.config.place} gave no answer; start this process again"
+            )
 
     def _stored(self, _rows: object) -> None:
+        self.failures_in_a_row = 0
         self._room.release()
 
     def _failed(self, error: Exception, statement: Statement) -> None:
         self.failures.append((statement, error))
+        self.failures_in_a_row += 1
         self._room.release()
 
 
 def _send(store: Store, todo: _Todo, in_flight: int, patience: Patience) -> None:
-    """Send what is to do; stop early once a whole window of statements has failed."""
+    """Send what is to do; pause early once a whole window of statements has failed without a success between."""
     flight = _Flight(store, in_flight)
     for statement in todo:
         flight.send(statement, min(store.config.request_timeout_seconds, patience.remaining() + 1.0))
-        if len(flight.failures) >= in_flight:
+        if flight.failures_in_a_row >= in_flight:
             break
     flight.land()
     todo.failed.extend(statement for statement, _ in flight.failures)
