@@ -1,0 +1,192 @@
+"""Nothing lost, nothing doubled: a labelled run on real Kafka, Spark and Cassandra, with kills, a swap, a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from cassandra.cluster import Session
+
+from local_stack.jars import spark_kafka_jars
+from local_stack.topics import create_topics
+from settings import Settings
+from tests.oracle import checks, corrupt
+from tests.oracle.job import (
+    Job,
+    api_of,
+    clock_ms,
+    copy_judging,
+    make_schema,
+    rows_of,
+    stream_of,
+    train,
+    write_history,
+)
+from tests.oracle.judging import stored_judging
+from tests.oracle.kafka_log import read_topic
+from tests.oracle.keyspaces import equal_keyspaces
+from tests.oracle.ledger import Ledger, Publisher, chunks
+from tests.oracle.proof import Evidence, gather, violations
+from tests.oracle.stations import expect
+from tests.oracle.stream_input import Planned, Shape, plan
+from tests.oracle.tables import session_of
+
+SHAPE = Shape(stations=40, ticks=500)
+PARTS = 5
+SWAP_SECONDS = 60
+FLUSH_SECONDS = 90
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture
+def proof_settings(settings: Settings) -> Settings:
+    """Small batches, so that there are many to be killed in, and small forests."""
+    jars = ",".join(map(str, spark_kafka_jars(settings.cache)))
+    return settings.model_copy(
+        update={"spark_jars": jars, "forest_trees": 50, "max_offsets_per_trigger": 1500, "champion_poll_seconds": 1.0}
+    )
+
+
+@pytest.fixture
+def session(proof_settings: Settings) -> Iterator[Session]:
+    """The oracle's own door to Cassandra."""
+    with session_of(proof_settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """What both model versions are trained on."""
+    path = tmp_path / "history.csv"
+    write_history(path, clock_ms())
+    return path
+
+
+def test_nothing_is_lost_and_nothing_doubled(
+    proof_settings: Settings, session: Session, history: Path, tmp_path: Path
+) -> None:
+    """Breaks when a kill, a model swap, bad or repeated input, or a replay changes what is stored by a single row."""
+    settings = proof_settings
+    make_schema(settings)
+    train(settings, history, seed=1)
+    with stream_of(settings, session, "stream") as job:
+        ledger = publish_with_harm(job, settings, history, tmp_path / "ledger.jsonl")
+        finish(job, session)
+        evidence = hold(session, settings, ledger)
+    assert_run_was_worth_it(evidence, ledger)
+
+    replayed = twin_of(settings)
+    copy_judging(settings, replayed.cassandra_keyspace)
+    with stream_of(replayed, session, "replay") as job:
+        job.start()
+        finish(job, session)
+        hold(session, replayed, ledger)
+    assert equal_keyspaces(session, settings.cassandra_keyspace, replayed.cassandra_keyspace) == []
+
+    assert_harm_is_noticed(session, settings, ledger)
+
+
+def publish_with_harm(job: Job, settings: Settings, history: Path, ledger: Path) -> Ledger:
+    """Publish the run in parts; kill the driver, the workers, and swap the model in between."""
+    parts = list(chunks(plan(SHAPE, clock_ms()), PARTS))
+    with Publisher(settings.bootstrap_servers, settings.readings_topic, ledger) as publisher:
+        publisher.publish(parts[0])
+        job.start()
+        job.kill_in_a_batch()  # its first: nothing but the checkpoint's offsets is there
+        job.start()
+        publisher.publish(parts[1])
+        job.process.wait_until("some batches", lambda: job.stored() > len(parts[0]), 120)
+        job.kill_in_a_batch()
+        publisher.publish(parts[2])
+        job.start()
+        assert job.kill_workers_in_a_batch(), "there was no worker to kill"
+        job.wait_until_drained()
+        train(settings, history, seed=2)
+        swap(job, publisher, parts[3])
+        publisher.publish(parts[4])
+        job.kill_in_a_batch()
+        job.start()
+        job.wait_until_drained()
+        return publisher.ledger
+
+
+def swap(job: Job, publisher: Publisher, part: Sequence[Planned]) -> None:
+    """Publish on until the second version is active: the swap falls between two batches of readings."""
+    pieces = iter(list(chunks(part, 20)))
+
+    def swapped() -> bool:
+        for piece in pieces:
+            publisher.publish(piece)
+            break
+        rows = rows_of(job.session, job.settings, "model_activations")
+        return any(row["model_version"] == 2 for row in rows)
+
+    job.process.wait_until("swap to version 2", swapped, SWAP_SECONDS)
+    for piece in pieces:
+        publisher.publish(piece)
+
+
+def finish(job: Job, session: Session) -> None:
+    """Wait until all is stored and the stations' rows are written, then stop."""
+    settings = job.settings
+    job.wait_until_drained()
+    expected = expect(read_topic(settings.bootstrap_servers, settings.readings_topic), settings.sensors)
+    job.process.wait_until(
+        "final flush of the stations",
+        lambda: checks.stations(expected, rows_of(session, settings, "stations")) == [],
+        FLUSH_SECONDS,
+    )
+    job.stop()
+
+
+def hold(session: Session, settings: Settings, ledger: Ledger) -> Evidence:
+    """All count checks hold on one keyspace."""
+    evidence = gather(session, settings)
+    with api_of(settings) as url:
+        found = violations(evidence, ledger, stored_judging(session, settings), url)
+    assert found == [], "\n".join(found)
+    return evidence
+
+
+def twin_of(settings: Settings) -> Settings:
+    """The same stream, written elsewhere: another keyspace, dead-letter topic, checkpoint and home."""
+    twin = settings.model_copy(
+        update={
+            "cassandra_keyspace": f"{settings.cassandra_keyspace}_replay",
+            "rejected_topic": f"{settings.rejected_topic}.replay",
+            "checkpoint": str(settings.home / "checkpoint-replay"),
+        }
+    )
+    create_topics(twin)
+    return twin
+
+
+def assert_run_was_worth_it(evidence: Evidence, ledger: Ledger) -> None:
+    """The run held what it is to prove: enough readings, every trouble, both versions, anomalies of both."""
+    expected, labels = evidence.expected, ledger.labels()
+    assert len(expected.stored()) >= 20_000
+    assert labels["bad"] >= 0.05 * SHAPE.stations * SHAPE.ticks
+    assert len(expected.of("duplicate")) >= 0.04 * SHAPE.stations * SHAPE.ticks
+    assert labels["conflict"] > 50
+    assert sum(decision.reasons == {"id_conflict"} for decision in expected.of("dead")) == labels["conflict"]
+    assert min(labels[label] for label in ("late", "hours late", "ahead")) > 0
+    assert sum(decision.late for decision in expected.decisions) > labels["late"]
+    assert len(expected.closed) >= SHAPE.stations * 3
+    anomalies = evidence.tables["anomalies_by_time"]
+    assert {row["model_version"] for row in anomalies} == {1, 2}
+    assert len(anomalies) > 50
+
+
+def assert_harm_is_noticed(session: Session, settings: Settings, ledger: Ledger) -> None:
+    """C10: each harm done to the real tables is found by the check that should find it."""
+    judging = stored_judging(session, settings)
+    for kind in corrupt.KINDS:
+        undo = corrupt.corrupt(session, settings, kind)
+        found = violations(gather(session, settings), ledger, judging)
+        for check in corrupt.NOTICED_BY[kind]:
+            assert any(violation.startswith(check) for violation in found), f"{kind}: {check} noticed nothing, {found}"
+        undo()
+    rest = violations(gather(session, settings), ledger, judging)
+    assert all(violation.startswith("C5") for violation in rest), rest
