@@ -8,14 +8,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from py4j.protocol import Py4JError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
@@ -49,7 +52,8 @@ Result = TypeVar("Result")
 
 FATAL = (StateRefused, StreamIdentityMismatch, ArtefactRefused, checkpoint.CheckpointTorn, checkpoint.AlreadyRunning)
 LONGEST_PAUSE_SECONDS = 30.0
-STOP_SECONDS = 20.0
+# A signal to the whole process group reaches Spark's JVM as well, and may stop it first.
+_JVM_GONE = (Py4JError, OSError)
 
 
 class Stopped(Exception):  # noqa: N818 - the ordinary end, not an error
@@ -109,7 +113,8 @@ class Stream:
         try:
             self._keep_running(spark, batches, prior)
         finally:
-            spark.stop()
+            with suppress(*_JVM_GONE):
+                spark.stop()
 
     def _keep_running(self, spark: SparkSession, batches: Batches, prior: Prior) -> None:
         """Start the query, and start it again when a dependency made it fail, with growing pauses."""
@@ -123,7 +128,7 @@ class Stream:
             if failure is None or self.stop.is_set():
                 break
             problem = batches.error or failure
-            if isinstance(problem, FATAL) or "KAFKA_DATA_LOSS" in str(failure):
+            if isinstance(problem, (*FATAL, *_JVM_GONE)) or "KAFKA_DATA_LOSS" in str(failure):
                 raise _explained(problem, failure)
             pause = 1.0 if batches.done > done else min(pause * 2, LONGEST_PAUSE_SECONDS)
             log.error("the query failed and starts again in %.0f s: %s", pause, _first_line(problem))
@@ -155,16 +160,17 @@ class Stream:
             .start()
         )
 
-    def _watch(self, query: StreamingQuery) -> StreamingQueryException | None:
+    def _watch(self, query: StreamingQuery) -> Exception | None:
         """Wait until the query ends or must be stopped; return what ended it."""
         while not self.stop.is_set():
             try:
                 if query.awaitTermination(1):
                     return None
-            except StreamingQueryException as failure:
+                self._note_lag(query)
+            except (StreamingQueryException, *_JVM_GONE) as failure:
                 return failure
-            self._note_lag(query)
-        query.stop()
+        with suppress(*_JVM_GONE):
+            query.stop()
         return None
 
     def _note_lag(self, query: StreamingQuery) -> None:
@@ -172,8 +178,6 @@ class Stream:
         sources = progress.sources if progress else []
         if not sources or not sources[0].latestOffset or not sources[0].endOffset:
             return
-        import json
-
         topic = self.settings.readings_topic
         newest, done = (json.loads(text).get(topic, {}) for text in (sources[0].latestOffset, sources[0].endOffset))
         self.metrics.lag({int(partition): int(offset) - int(done.get(partition, 0)) for partition, offset in newest.items()})
@@ -244,6 +248,8 @@ class Stream:
 def _explained(problem: Exception, failure: Exception) -> StationwatchError:
     if isinstance(problem, StationwatchError):
         return problem
+    if isinstance(problem, _JVM_GONE):
+        return StationwatchError(f"Spark's JVM is gone ({_first_line(problem)}); its last words are in the log above")
     return StationwatchError(
         "Kafka no longer has offsets that were not read yet (the topic was deleted, or its retention was shorter than "
         f"the stream's absence): {_first_line(failure)}. See docs/architecture.md, 'When Kafka lost readings'"

@@ -100,9 +100,7 @@ def floats(column: pa.ChunkedArray, width: int, dtype: str) -> np.ndarray:
 
 def packed_floats(rows: np.ndarray, dtype: str) -> list[bytes]:
     """Pack each row of an array, of any shape behind the first axis, into bytes."""
-    flat = np.ascontiguousarray(rows, dtype).reshape(len(rows), -1)
-    data, size = flat.tobytes(), flat.shape[1] * flat.itemsize
-    return [data[at : at + size] for at in range(0, len(data), size)] if size else [b""] * len(rows)
+    return [row.tobytes() for row in np.ascontiguousarray(rows, dtype)]
 
 
 def _to_ipc(table: pa.Table) -> bytes:
