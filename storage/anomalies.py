@@ -188,7 +188,7 @@ def _fed(row: AnomalyRow) -> tuple[tuple[int, int], tuple[object, ...]]:
 
 
 def _row(found: Sequence[Any]) -> AnomalyRow:
-    row = AnomalyRow(*found[:_BLOCK], None, *found[_BLOCK:])
+    row = AnomalyRow._make((*found[:_BLOCK], None, *found[_BLOCK:]))
     return row._replace(sensors=dict(row.sensors or {}))
 
 

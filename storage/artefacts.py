@@ -47,14 +47,14 @@ def put_artefact(
     """
     patience = Patience(deadline_seconds, on_wait)
     sha256 = hashlib.sha256(data).hexdigest()
-    head = patience.call(lambda: store.one(SELECT_HEAD, (sha256,)))
+    head = patience.call(store.one, SELECT_HEAD, (sha256,))
     if head is not None and head[1] is not None:
         return sha256
-    bind = binder(patience.call(lambda: store.prepared(INSERT_CHUNK)))
+    bind = binder(patience.call(store.prepared, INSERT_CHUNK))
     chunks = list(_chunks(data))
     statements = (bind((sha256, number, chunk)) for number, chunk in enumerate(chunks))
     write_all(store, statements, patience.remaining(), on_wait, CHUNKS_IN_FLIGHT)
-    patience.call(lambda: store.one(INSERT_HEAD, (sha256, kind, len(chunks))))
+    patience.call(store.one, INSERT_HEAD, (sha256, kind, len(chunks)))
     return sha256
 
 

@@ -40,9 +40,9 @@ def copy_judging(source: Store, target: Store, patience: Patience | None = None)
         StreamIdentityMismatch: the target belongs to another stream, or has activations that the source lacks.
     """
     patience = patience or Patience()
-    identities = patience.call(lambda: _identities(source))
+    identities = patience.call(_identities, source)
     for identity in identities:
-        patience.call(lambda identity=identity: _refuse_another(source, target, identity))
+        patience.call(_refuse_another, source, target, identity)
     copied_artefacts = _copy_artefacts(source, target, patience)
     copied_versions = _copy_versions(source, target, patience)
     copied_activations = sum(_copy_activations(source, target, identity.topic, patience) for identity in identities)
@@ -74,7 +74,7 @@ def _refuse_another(source: Store, target: Store, identity: StreamIdentity) -> N
 def _copy_artefacts(source: Store, target: Store, patience: Patience) -> int:
     hashes = patience.call(lambda: [sha256 for (sha256,) in source.rows(SELECT_ARTEFACTS)])
     for sha256 in hashes:
-        kind, data = patience.call(lambda sha256=sha256: get_artefact(source, sha256))
+        kind, data = patience.call(get_artefact, source, sha256)
         put_artefact(target, kind, data, patience.remaining())
     return len(hashes)
 

@@ -86,14 +86,14 @@ def renew(
     def attempt() -> Holder | None:
         if _applied(store, UPDATE, (ttl_seconds, owner, host, pid, checkpoint, topic, owner)):
             return None
-        return acquire(store, topic, owner, host, pid, checkpoint, ttl_seconds, deadline_seconds=deadline_seconds)
+        return acquire(store, topic, owner, host, pid, checkpoint, ttl_seconds, deadline_seconds=0.0)
 
     return Patience(deadline_seconds).call(attempt)
 
 
 def release(store: Store, topic: str, owner: str, deadline_seconds: float = LEASE_DEADLINE_SECONDS) -> None:
     """Give the lease back; nothing happens when another holds it."""
-    Patience(deadline_seconds).call(lambda: _applied(store, DELETE, (topic, owner)))
+    Patience(deadline_seconds).call(_applied, store, DELETE, (topic, owner))
 
 
 def holder(store: Store, topic: str) -> Holder | None:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from cassandra import (
     AuthenticationFailed,
@@ -26,6 +26,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_bef
 
 from models.detection.errors import Retryable, StationwatchError, StoreUnavailable
 
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 OnWait = Callable[[Exception, float], None]
 """Called before each pause with the trouble and the seconds of the pause: for a log line, a metric, readiness."""
@@ -104,8 +105,8 @@ class Patience:
         """Seconds left, never below 0."""
         return max(0.0, self._until - time.monotonic())
 
-    def call(self, function: Callable[[], Result]) -> Result:
-        """Call `function` until it succeeds, with growing, jittered pauses.
+    def call(self, function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        """Call `function` with these arguments until it succeeds, with growing, jittered pauses.
 
         Raises:
             Retryable: the last one, when the next pause would pass the deadline.
@@ -117,7 +118,7 @@ class Patience:
             before_sleep=self._tell,
             reraise=True,
         )
-        return retrying(function)
+        return retrying(function, *args, **kwargs)
 
     def _tell(self, state: RetryCallState) -> None:
         trouble = state.outcome.exception() if state.outcome else None

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS schema_meta (
     number int PRIMARY KEY, name text, sha256 text, applied_time timestamp, owner text
 )"""
 
+INSERT_META = "INSERT INTO schema_meta (number, name, sha256, applied_time) VALUES (?, ?, ?, ?)"
 SELECT_TTLS = "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?"
 
 
@@ -114,7 +115,7 @@ def apply_schema(
         StoreUnavailable: Cassandra did not answer until the deadline.
     """
     patience = Patience(deadline_seconds, on_wait)
-    store = patience.call(lambda: _open_keyspace(config))
+    store = patience.call(_open_keyspace, config)
     try:
         with _locked(store, patience):
             applied = _apply_missing(store, migrations, now_ms, patience)
@@ -143,18 +144,14 @@ def _open_keyspace(config: StoreConfig) -> Store:
 
 
 def _apply_missing(store: Store, migrations: list[Migration], now_ms: int, patience: Patience) -> list[str]:
-    seen = patience.call(lambda: _seen(store))
+    seen = patience.call(_seen, store)
     _refuse_unknown(store.config, seen, migrations)
     missing = [migration for migration in migrations if migration.number not in seen]
     for migration in missing:
         for statement in migration.statements(store.config):
-            patience.call(lambda statement=statement: store.run(statement))
+            patience.call(store.run, statement)
         record = (migration.number, migration.name, migration.sha256, now_ms)
-        patience.call(
-            lambda record=record: store.one(
-                "INSERT INTO schema_meta (number, name, sha256, applied_time) VALUES (?, ?, ?, ?)", record
-            )
-        )
+        patience.call(store.one, INSERT_META, record)
         log.info("schema: applied %s to %s", migration.name, store.config.keyspace)
     return [migration.name for migration in missing]
 
@@ -188,14 +185,14 @@ def _keep_as_long_as_set(store: Store, migrations: list[Migration], patience: Pa
             table, ttl = _TABLE.search(statement), _TTL.search(statement)
             if table and ttl and actual.get(table[1]) != int(ttl[1]):
                 change = f"ALTER TABLE {table[1]} WITH default_time_to_live = {ttl[1]}"
-                patience.call(lambda change=change: store.run(change))
+                patience.call(store.run, change)
 
 
 @contextmanager
 def _locked(store: Store, patience: Patience) -> Iterator[None]:
     """Hold row 0 of schema_meta: concurrent CREATE TABLE on several nodes can leave a table with two ids."""
     owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-    patience.call(lambda: _take_lock(store, owner))
+    patience.call(_take_lock, store, owner)
     try:
         yield
     finally:

@@ -140,7 +140,7 @@ def connect(config: StoreConfig, deadline_seconds: float = 60.0, on_wait: OnWait
         StoreUnavailable: it did not answer until the deadline.
         SchemaMissing: it answers, but the keyspace is not there.
     """
-    return Patience(deadline_seconds, on_wait).call(lambda: open_store(config, config.keyspace))
+    return Patience(deadline_seconds, on_wait).call(open_store, config, config.keyspace)
 
 
 def open_store(config: StoreConfig, keyspace: str | None) -> Store:

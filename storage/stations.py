@@ -82,4 +82,4 @@ def station(store: Store, station_id: str) -> StationRow:
 def _row(row: tuple[Any, ...]) -> StationRow:
     *plain, sensors, open_minutes = row
     minutes = {epoch_ms(minute): as_minutes(held) for minute, held in (open_minutes or {}).items()}
-    return StationRow(*plain, dict(sensors or {}), minutes)
+    return StationRow._make((*plain, dict(sensors or {}), minutes))

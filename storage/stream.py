@@ -166,7 +166,7 @@ def activate(
     """
     rows = ((topic, (topic, partition, offset, version, now_ms)) for partition, offset in from_offsets.items())
     write_rows(store, INSERT_ACTIVATION, rows, deadline_seconds, on_wait)
-    return Patience(deadline_seconds, on_wait).call(lambda: activations(store, topic))
+    return Patience(deadline_seconds, on_wait).call(activations, store, topic)
 
 
 def _never_back(offset: int) -> int:

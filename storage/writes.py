@@ -47,7 +47,7 @@ def write_all(
     """
     patience = Patience(deadline_seconds, on_wait)
     todo = _Todo(statements)
-    patience.call(lambda: _send(store, todo, in_flight, patience))
+    patience.call(_send, store, todo, in_flight, patience)
 
 
 def write_rows(
@@ -60,7 +60,7 @@ def write_rows(
 
 def batches_of(store: Store, insert: str, rows: KeyedRows, patience: Patience) -> Iterator[Statement]:
     """Bind (partition, values) rows to one insert statement and join them into batches."""
-    bind = binder(patience.call(lambda: store.prepared(insert)))
+    bind = binder(patience.call(store.prepared, insert))
     partitions: dict[Hashable, list[BoundStatement]] = {}
     for partition, values in rows:
         partitions.setdefault(partition, []).append(bind(values))
