@@ -13,6 +13,7 @@ from local_stack.topics import create_topics
 from settings import Settings
 from tests.oracle import checks, corrupt
 from tests.oracle.job import (
+    DRAIN_SECONDS,
     Job,
     api_of,
     clock_ms,
@@ -34,10 +35,10 @@ from tests.oracle.tables import session_of
 
 SHAPE = Shape(stations=40, ticks=500)
 PARTS = 5
-SWAP_SECONDS = 60
+SWAP_SECONDS = 120
 FLUSH_SECONDS = 90
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def publish_with_harm(job: Job, settings: Settings, history: Path, ledger: Path)
         job.kill_in_a_batch()  # its first: nothing but the checkpoint's offsets is there
         job.start()
         publisher.publish(parts[1])
-        job.process.wait_until("some batches", lambda: job.stored() > len(parts[0]), 120)
+        job.process.wait_until("some batches", lambda: job.stored() > len(parts[0]), DRAIN_SECONDS)
         job.kill_in_a_batch()
         publisher.publish(parts[2])
         job.start()
