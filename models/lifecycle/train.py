@@ -1,0 +1,122 @@
+"""The steps of a training: fit, pack, register, point an alias at it. Used by the command and by the retrainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.detection.artefact import pack
+from models.detection.detector import Spec
+from models.detection.pooling import History
+from models.detection.prior import Prior
+from models.detection.sensors import Sensor
+from models.detection.training import fit_detector, fit_prior
+from models.lifecycle.registry import Registry, Version
+
+
+@dataclass(frozen=True)
+class Training:
+    """A fitted version that nobody knows yet.
+
+    Args:
+        artefact: its bytes.
+        spec: what it holds beside its forest.
+        prior: fitted with it, or given.
+        seconds: how long each phase took.
+    """
+
+    artefact: bytes
+    spec: Spec
+    prior: Prior
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def fit(
+    history: History,
+    sensors: tuple[Sensor, ...],
+    *,
+    trees: int,
+    budget: float,
+    seed: int,
+    prior: Prior | None = None,
+) -> Training:
+    """Fit a version.
+
+    Args:
+        history: readings, in arrival order.
+        sensors: the catalogue.
+        trees: of the Isolation Forest.
+        budget: the setting; see `tails.episodes_per_day`.
+        seed: of everything that is drawn.
+        prior: the stream's, when there is a stream already; its state was built on it. None fits one.
+
+    Raises:
+        StationwatchError: the history teaches nothing; the sentence says why.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "prior"):
+        known = fit_prior(history, sensors, budget) if prior is None else prior
+    with _timed(seconds, "detector"):
+        forest, spec = fit_detector(
+            history, sensors, known, trees=trees, budget=budget, rng=np.random.default_rng(seed)
+        )
+    with _timed(seconds, "pack"):
+        artefact = pack(forest, spec, known)
+    return Training(artefact, spec, known, seconds)
+
+
+def register(
+    registry: Registry, training: Training, *, alias: str | None = None, tags: Mapping[str, str] | None = None
+) -> Version:
+    """Register a version and, when an alias is given, let it point there: from then on others use it.
+
+    Args:
+        registry: where.
+        training: what.
+        alias: `champion`, `challenger` or None.
+        tags: why and by whom, for people.
+
+    Raises:
+        RegistryUnavailable: nothing usable was registered; the same call may succeed later.
+    """
+    version = registry.register(training.artefact, _params(training), _metrics(training), dict(tags or {}))
+    if alias is not None:
+        registry.set_alias(alias, version)
+    return version
+
+
+def _params(training: Training) -> dict[str, str | int | float]:
+    spec = training.spec
+    return {
+        **spec.trained,
+        "sensors": ",".join(spec.sensors),
+        "false_alarm_budget": spec.budget,
+        "prior_sha256": training.prior.sha256,
+    }
+
+
+def _metrics(training: Training) -> dict[str, float]:
+    spec, prior = training.spec, training.prior
+    metrics = {
+        "forest_threshold": spec.forest_threshold,
+        "forest_typical": spec.forest_typical,
+        "cadence_seconds": prior.cadence,
+        "artefact_bytes": float(len(training.artefact)),
+    }
+    for place, sensor in enumerate(prior.sensors):
+        metrics[f"spread.{sensor}"] = float(prior.spread[place])
+        # A sensor without limits is judged by rules; MLflow's database knows no infinity.
+        if np.isfinite(prior.limits[place]).all():
+            metrics[f"limit.innovation.{sensor}"], metrics[f"limit.level.{sensor}"] = map(float, prior.limits[place])
+    return metrics | {f"seconds.{phase}": taken for phase, taken in training.seconds.items()}
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start

@@ -1,0 +1,88 @@
+"""Train a model from a history file and register it: `python -m models.train --readings FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from models.detection.errors import StationwatchError
+from models.detection.prior import Prior
+from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry, Version
+from settings import PREFIX, Settings, settings_or_exit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command: 0 when a version was registered or none was needed, 2 with a sentence when it could not."""
+    options = _parse(arguments)
+    if options.sensors:
+        os.environ[f"{PREFIX}SENSORS"] = options.sensors
+    settings = settings_or_exit()
+    try:
+        return _run(options, settings)
+    except (StationwatchError, OSError) as error:
+        print(f"models.train: {error}", file=sys.stderr)
+        return 2
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
+    parser.add_argument("--readings", type=Path, required=True, help="history, .csv or .parquet")
+    parser.add_argument("--sensors", help="catalogue: JSON, or the path of a file that holds it; default: the setting")
+    parser.add_argument("--seed", type=int, default=7, help="of everything that is drawn")
+    parser.add_argument("--alias", choices=(CHAMPION, CHALLENGER, "none"), default=CHAMPION, help="what to point at it")
+    parser.add_argument("--if-no-champion", action="store_true", help="do nothing when there is a champion")
+    parser.add_argument("--prior", type=Path, help="the stream's prior (JSON) instead of a fresh one")
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    registry = Registry(settings.tracking_uri, settings.model_name)
+    champion = registry.champion() if options.if_no_champion else None
+    if champion is not None:
+        print(f"{settings.model_name} version {champion.number} is champion already")
+        return 0
+    return _train(options, settings, registry)
+
+
+def _train(options: argparse.Namespace, settings: Settings, registry: Registry) -> int:
+    # Imported here: --if-no-champion, which every start runs, need not wait for them.
+    from models.lifecycle.history_file import read_history
+    from models.lifecycle.train import fit, register
+
+    prior = None if options.prior is None else Prior.from_bytes(options.prior.read_bytes())
+    start = time.perf_counter()
+    history, impossible = read_history(options.readings, settings.sensors)
+    print(f"{len(history)} readings of {len(set(history.station_ids))} stations ({impossible} impossible left out)")
+    read = time.perf_counter() - start
+    training = fit(
+        history,
+        settings.sensors,
+        trees=settings.forest_trees,
+        budget=settings.false_alarm_budget,
+        seed=options.seed,
+        prior=prior,
+    )
+    begun = time.perf_counter()
+    alias = None if options.alias == "none" else options.alias
+    version = register(registry, training, alias=alias, tags={"readings_file": options.readings.name})
+    phases = {"read": read, **training.seconds, "register": time.perf_counter() - begun}
+    print("seconds: " + ", ".join(f"{phase} {taken:.1f}" for phase, taken in phases.items()))
+    spec = training.spec
+    typical, limit = spec.forest_typical, spec.forest_threshold
+    print(f"forest: {settings.forest_trees} trees; score {typical:.3f} typical, {limit:.3f} limit")
+    for place, sensor in enumerate(training.prior.sensors):
+        innovation, level = training.prior.limits[place]
+        print(f"{sensor}: limits {innovation:.2f} (innovation) and {level:.2f} (level) spreads")
+    print(_registered(settings.model_name, version, alias))
+    return 0
+
+
+def _registered(name: str, version: Version, alias: str | None) -> str:
+    return f"{name} version {version.number}{f' is {alias}' if alias else ''} (sha256 {version.sha256[:12]})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

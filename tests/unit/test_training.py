@@ -1,0 +1,225 @@
+"""Training gives usable numbers from good, poor and odd histories, and a detector that knows clean from faulty."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from histories import START_MS, make_history
+
+from models.detection.detector import Detector
+from models.detection.errors import StationwatchError
+from models.detection.features import feature_names
+from models.detection.forest import PackedForest
+from models.detection.pooling import History, settled_rows
+from models.detection.prior import Prior
+from models.detection.sensors import DEFAULT_SENSORS, Sensor
+from models.detection.state import ShardState
+from models.detection.tails import episodes_per_day, forest_limit, rate_of, witness_limit
+from models.detection.training import fit_detector, fit_prior
+
+BUDGET = 1.0
+
+
+def trained(history: History, sensors: tuple[Sensor, ...], trees: int = 50) -> tuple[Prior, Detector]:
+    prior = fit_prior(history, sensors, BUDGET)
+    forest, spec = fit_detector(history, sensors, prior, trees=trees, budget=BUDGET, rng=np.random.default_rng(7))
+    return prior, Detector(spec, PackedForest.from_sklearn(forest, feature_names(spec.sensors)))
+
+
+@pytest.fixture(scope="module")
+def plant() -> tuple[History, Prior, Detector]:
+    history = make_history(np.random.default_rng(1), stations=10, readings=1500)
+    return history, *trained(history, DEFAULT_SENSORS)
+
+
+def test_prior_finds_what_the_stations_were_made_of(plant: tuple[History, Prior, Detector]) -> None:
+    """Breaks when a spread is not the station's own, such as one that contains the differences between stations."""
+    _, prior, _ = plant
+    assert prior.cadence == 1.0
+    # White noise of 1 and a walk of 0.02 a step.
+    np.testing.assert_allclose(prior.diff_spread, np.sqrt(2.0), rtol=0.06)
+    np.testing.assert_allclose(prior.innovation_spread, 1.05, rtol=0.08)
+    assert ((prior.spread > 0.95) & (prior.spread < 1.6)).all()
+    np.testing.assert_allclose(prior.floor, 0.029)
+    assert ((prior.limits > 3.5) & (prior.limits < 8)).all()
+    assert (prior.run_limit == 8).all()
+
+
+def test_prior_survives_its_bytes(plant: tuple[History, Prior, Detector]) -> None:
+    """Breaks when training gives a number that `Prior` refuses to read back."""
+    prior = plant[1]
+    assert Prior.from_bytes(prior.to_bytes()).sha256 == prior.sha256
+
+
+def test_prior_does_not_depend_on_where_the_history_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when a pass loses or doubles readings at the border of two parts."""
+    history = make_history(np.random.default_rng(2), stations=3, readings=300)
+    whole = fit_prior(history, DEFAULT_SENSORS, BUDGET)
+    original = History.parts
+    monkeypatch.setattr(History, "parts", lambda self: original(self, 101))
+    assert fit_prior(history, DEFAULT_SENSORS, BUDGET).to_bytes() == whole.to_bytes()
+
+
+def test_same_seed_same_detector() -> None:
+    """Breaks when something is drawn from anything but the rng."""
+    history = make_history(np.random.default_rng(3), stations=3, readings=300)
+    first, second = (trained(history, DEFAULT_SENSORS)[1].to_bytes() for _ in range(2))
+    assert first == second
+
+
+def test_clean_readings_of_unknown_stations_are_rarely_flagged(plant: tuple[History, Prior, Detector]) -> None:
+    """Breaks when a limit or the forest's threshold is far too low. 36,000 readings may show 17 at the budget."""
+    _, prior, detector = plant
+    fresh = make_history(np.random.default_rng(4), stations=20, readings=1800)
+    verdicts = detector.judge(ShardState(DEFAULT_SENSORS, prior).take(fresh).blocks)
+    assert verdicts.is_anomaly.sum() <= 36
+
+
+@pytest.mark.parametrize("before", [60, 600])
+@pytest.mark.parametrize("sensor", [0, 1, 2])
+def test_ten_sigma_spike_is_flagged(plant: tuple[History, Prior, Detector], before: int, sensor: int) -> None:
+    """Breaks when a young or a warmed-up station does not answer to a fault that anybody sees."""
+    _, prior, detector = plant
+    fresh = make_history(np.random.default_rng(5), stations=20, readings=before + 1)
+    fresh.values[-20:, sensor] += 10.0 * np.where(np.arange(20) % 2, 1.0, -1.0)
+    blocks = ShardState(DEFAULT_SENSORS, prior).take(fresh).blocks
+    assert detector.judge(blocks.take(np.arange(len(fresh) - 20, len(fresh)))).is_anomaly.all()
+
+
+def test_the_forest_can_fire(plant: tuple[History, Prior, Detector]) -> None:
+    """Breaks when the threshold lies beyond every score, which an exponential tail of the scores leads to."""
+    _, _, detector = plant
+    far = np.full((1, len(detector.forest.feature_names)), 20.0)
+    assert detector.forest.anomaly_score(far)[0] > detector.spec.forest_threshold > detector.spec.forest_typical
+
+
+def test_faults_in_training_hardly_move_the_limits() -> None:
+    """Breaks when the spread or the tail is a plain mean: a spike in a thousand readings must not blind the version."""
+    clean = make_history(np.random.default_rng(6), stations=5, readings=1000)
+    dirty = History(clean.station_ids, clean.event_ms, clean.record_ms, clean.seq, clean.values.copy())
+    hit = np.random.default_rng(7).random(len(dirty)) < 0.001
+    dirty.values[hit, 0] += 30.0
+    clean_prior, dirty_prior = (fit_prior(history, DEFAULT_SENSORS, BUDGET) for history in (clean, dirty))
+    reach = [prior.limits[0, 0] * prior.innovation_spread[0] for prior in (clean_prior, dirty_prior)]
+    assert reach[1] < 1.6 * reach[0]
+
+
+def test_a_stuck_station_in_training_does_not_switch_the_rule_off() -> None:
+    """Breaks when the longest run of one station sets the limit of all."""
+    history = make_history(np.random.default_rng(8), stations=20, readings=300)
+    stuck = np.flatnonzero(np.array(history.station_ids) == "s3")[50:200]
+    history.values[stuck, 1] = 20.0
+    assert fit_prior(history, DEFAULT_SENSORS, BUDGET).run_limit[1] <= 12
+
+
+def test_still_sensor_switches_the_stuck_rule_off_and_one_step_is_no_anomaly() -> None:
+    """Breaks when a sensor that rests by nature is called stuck, or its first step an anomaly."""
+    history = make_history(np.random.default_rng(9), stations=4, readings=300)
+    history.values[:, 2] = 40.0
+    prior, detector = trained(history, DEFAULT_SENSORS)
+    assert np.isinf(prior.run_limit[2])
+    fresh = make_history(np.random.default_rng(10), stations=1, readings=200)
+    fresh.values[:, 2] = 40.0
+    fresh.values[-1, 2] = 40.1
+    verdicts = detector.judge(ShardState(DEFAULT_SENSORS, prior).take(fresh).blocks)
+    assert not verdicts.is_anomaly[-1]
+
+
+def test_sensor_without_values_is_left_to_rules() -> None:
+    """Breaks when an all-missing sensor gives NaN, zero or a limit."""
+    history = make_history(np.random.default_rng(11), stations=3, readings=200)
+    history.values[:, 1] = np.nan
+    prior, detector = trained(history, DEFAULT_SENSORS)
+    assert np.isinf(prior.limits[1]).all() and np.isinf(prior.run_limit[1])
+    assert np.isfinite(prior.spread).all() and (prior.spread > 0).all() and (prior.floor > 0).all()
+    assert detector.spec.sensors == ("temperature", "noise")
+    Prior.from_bytes(prior.to_bytes())
+
+
+def test_resolution_is_learnt_where_it_is_not_configured() -> None:
+    """Breaks when an unknown resolution leaves the floor at nothing: a still sensor's flicker is no anomaly."""
+    sensors = tuple(replace(sensor, resolution=0.0) for sensor in DEFAULT_SENSORS)
+    history = make_history(np.random.default_rng(12), stations=3, readings=200, resolution=0.5)
+    np.testing.assert_allclose(fit_prior(history, sensors, BUDGET).floor, 0.29 * 0.5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_fifty_readings_of_one_station_give_a_model(missing: float) -> None:
+    """Breaks when a small history ends in a traceback, or in limits that flag everything."""
+    rng = np.random.default_rng(13)
+    history = make_history(rng, stations=1, readings=50)
+    history.values[rng.random(history.values.shape) < missing] = np.nan
+    prior, detector = trained(history, DEFAULT_SENSORS)
+    assert ((prior.limits >= 3) & (prior.limits < 12)).all()
+    fresh = make_history(rng, stations=10, readings=500)
+    assert detector.judge(ShardState(DEFAULT_SENSORS, prior).take(fresh).blocks).is_anomaly.mean() < 0.02
+
+
+@pytest.mark.parametrize(("stations", "readings"), [(1, 29), (40, 1)])
+def test_too_little_history_is_refused_in_one_sentence(stations: int, readings: int) -> None:
+    """Breaks when a hopeless history gives a model or a traceback of numpy."""
+    history = make_history(np.random.default_rng(14), stations=stations, readings=readings)
+    with pytest.raises(StationwatchError, match=r"needs at least 30|two readings"):
+        fit_prior(history, DEFAULT_SENSORS, BUDGET)
+
+
+def test_history_without_values_is_refused_in_one_sentence() -> None:
+    """Breaks when an all-empty file gives a model."""
+    history = make_history(np.random.default_rng(15), stations=2, readings=50)
+    history.values[:] = np.nan
+    prior = fit_prior(history, DEFAULT_SENSORS, BUDGET)
+    with pytest.raises(StationwatchError, match="no value of any sensor"):
+        fit_detector(history, DEFAULT_SENSORS, prior, trees=10, budget=BUDGET, rng=np.random.default_rng(1))
+
+
+def test_more_than_three_sensors() -> None:
+    """Breaks when something counts to three."""
+    sensors = tuple(Sensor(f"sensor_{number}", resolution=0.1) for number in range(5))
+    _, detector = trained(make_history(np.random.default_rng(16), stations=3, readings=200, sensors=5), sensors)
+    assert len(detector.forest.feature_names) == 20
+
+
+def test_a_given_prior_is_kept() -> None:
+    """Breaks when a later training fits its thresholds under another prior than the stream's."""
+    early = make_history(np.random.default_rng(17), stations=4, readings=300, cadence=60.0)
+    prior = fit_prior(early, DEFAULT_SENSORS, BUDGET)
+    later = make_history(np.random.default_rng(18), stations=4, readings=300, cadence=60.0)
+    _, spec = fit_detector(later, DEFAULT_SENSORS, prior, trees=20, budget=BUDGET, rng=np.random.default_rng(1))
+    assert spec.trained["readings"] == 1200 and prior.cadence == 60.0
+
+
+def test_readings_after_a_gap_are_not_settled() -> None:
+    """Breaks when the seams of a history of stretches are taken for how stations behave."""
+    parts = [
+        make_history(np.random.default_rng(19), stations=2, readings=300, start_ms=START_MS + hours * 3_600_000)
+        for hours in (0, 2)
+    ]
+    event_ms = np.concatenate([part.event_ms for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    history = History(parts[0].station_ids * 2, event_ms, event_ms, np.arange(1200), values)
+    settled = settled_rows(history, history.by_station())
+    assert settled[:600].all() and not settled[600:800].any() and settled[800:].all()
+
+
+def test_budget_grows_by_the_root_for_fast_stations() -> None:
+    """Breaks when a faster cadence multiplies alarms, or a slower one keeps them."""
+    assert episodes_per_day(1.0, 60.0) == pytest.approx(0.75)
+    assert episodes_per_day(1.0, 1.0) == pytest.approx(5.81, abs=0.01)
+    assert episodes_per_day(2.0, 300.0) == pytest.approx(0.3)
+    assert rate_of(1.0, 1.0, 7) == pytest.approx(5.81 / 86_400 / 7, rel=1e-3)
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1e-5])
+def test_limit_of_a_gaussian_is_about_its_quantile(rate: float) -> None:
+    """Breaks when the tail is extrapolated with the wrong shape."""
+    values = np.abs(np.random.default_rng(20).normal(size=200_000))
+    exact = {1e-4: 3.89, 1e-5: 4.42}[rate]
+    assert witness_limit(values, rate) == pytest.approx(exact, rel=0.04)
+
+
+def test_limits_of_values_that_never_move() -> None:
+    """Breaks when a tail without width divides by zero."""
+    assert witness_limit(np.zeros(5000), 1e-5) == 3.0
+    assert forest_limit(np.full(100, 0.4), 1e-5) == pytest.approx(0.4)
