@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from apiflask import APIBlueprint
 from apiflask.fields import Integer
 from flask import Response, jsonify
 
+from api.bulkhead import Bulkhead
 from api.context import Context
 from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
 from api.query import STRICT, BoundedInteger, Duration, StrictQuery
@@ -23,6 +25,10 @@ DEPRECATION = "@1795219200"
 AHEAD_MS = 5 * 60_000 + 1
 """An accepted reading lies at most 5 minutes ahead of its record time. Such an anomaly is stored and listed, so the
 count has to include it as well: the counted interval is [now - range, now + 5 min]."""
+
+LONG_MS = 86_400_000
+LONG_COUNTS = 2
+"""A month lies in thousands of partitions and takes seconds of processor time; two at once leave room for others."""
 
 LEGACY_NAMES = {"humidity": "humidity", "noise_level": "noise", "temperature": "temperature"}
 """Field of the reference → sensor. They are always there, null for a sensor the catalogue does not have."""
@@ -44,6 +50,7 @@ def legacy_routes(context: Context) -> APIBlueprint:
     """The thin aliases; each answer says that it is deprecated."""
     routes = APIBlueprint("legacy", __name__, url_prefix="/api", tag="Reference routes")
     sensors = context.settings.sensors
+    long_counts = Bulkhead(LONG_COUNTS, "counts over more than a day")
 
     @routes.get("/latest_anomalies")
     @routes.input(LatestQuery, location="query", arg_name="query", unknown=STRICT)
@@ -70,8 +77,9 @@ def legacy_routes(context: Context) -> APIBlueprint:
     )
     def outliers_count(query: dict[str, Any]) -> Response:
         now = context.now_ms()
-        start = now - parse_duration(query["time_range"])
-        found = anomalies.count(context.store.get(), start, now + AHEAD_MS)
+        length = parse_duration(query["time_range"])
+        with long_counts.place() if length > LONG_MS else nullcontext():
+            found = anomalies.count(context.store.get(), now - length, now + AHEAD_MS)
         return jsonify({"time_range": query["time_range"], "outliers_count": found})
 
     @routes.after_request

@@ -83,7 +83,7 @@ def _state(sign_ms: int | None, stale: bool, now_ms: int) -> dict[str, Any]:
     if sign_ms is None:
         return {"kind": "blind", "text": "Not watching: the stream has not started yet."}
     if stale:
-        text = f"Not watching since {clock(sign_ms)}: the stream gives no sign. What follows is old."
+        text = f"Not watching since {clock(sign_ms)} UTC: the stream gives no sign. What follows is old."
         return {"kind": "blind", "text": text, "since_ms": sign_ms}
     return {"kind": "watching", "text": f"Watching; last sign of the stream {ago(sign_ms, now_ms)}."}
 

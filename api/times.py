@@ -13,8 +13,8 @@ def rfc3339(time_ms: int) -> str:
 
 
 def clock(time_ms: int) -> str:
-    """`2026-11-21 10:15:04 UTC`."""
-    return f"{_utc(time_ms):%Y-%m-%d %H:%M:%S} UTC"
+    """`2026-11-21 10:15:04`, in UTC."""
+    return f"{_utc(time_ms):%Y-%m-%d %H:%M:%S}"
 
 
 def ago(time_ms: int, now_ms: int) -> str:

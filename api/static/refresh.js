@@ -10,10 +10,10 @@ async function refresh() {
     // 503 is the page's own word for "the store is away", and is shown like any other.
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!next.getElementById("plant")) throw new Error("not the page");
-    const scrolled = [...document.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
+    const places = [...document.querySelectorAll(".scroll")].map((box) => [box.scrollLeft, box.scrollTop]);
     document.getElementById("plant").replaceWith(next.getElementById("plant"));
     document.getElementById("as-of").replaceWith(next.getElementById("as-of"));
-    document.querySelectorAll(".scroll").forEach((box, place) => { box.scrollLeft = scrolled[place] || 0; });
+    document.querySelectorAll(".scroll").forEach((box, number) => box.scrollTo(...(places[number] || [0, 0])));
     document.title = next.title;
     failingSince = null;
     banner.hidden = true;

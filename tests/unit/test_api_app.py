@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,20 @@ class NoStore:
 
     def doubt(self, error: StationwatchError) -> None:
         self.doubts += 1
+
+
+class SlowStore(NoStore):
+    """Answers, after a while, that it is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Semaphore(0)
+        self.leave = threading.Event()
+
+    def get(self) -> Store:
+        self.entered.release()
+        assert self.leave.wait(20)
+        return super().get()
 
 
 class BrokenStore(NoStore):
@@ -71,6 +87,25 @@ def test_every_error_is_a_problem_document(method: str, path: str, options: dict
     assert document["type"].startswith("urn:stationwatch:problem:")
     assert document["instance"] == answer.headers["X-Request-Id"] != ""
     assert b"secret" not in answer.data
+
+
+def test_long_counts_cannot_take_every_thread() -> None:
+    """Breaks when any number of counts over a month may run at once, so that /livez queues behind them."""
+    store = SlowStore()
+    app = client(store).application
+    month = "/api/outliers_count?time_range=30d"
+    with ThreadPoolExecutor(2) as others:
+        running = [others.submit(lambda: app.test_client().get(month)) for _ in range(2)]
+        try:
+            assert store.entered.acquire(timeout=10)
+            assert store.entered.acquire(timeout=10)
+            refused = app.test_client().get(month)
+        finally:
+            store.leave.set()
+        assert [one.result().get_json()["type"].rpartition(":")[2] for one in running] == ["store-unavailable"] * 2
+    assert (refused.status_code, refused.get_json()["type"].rpartition(":")[2]) == (503, "busy")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert app.test_client().get(month).get_json()["type"].endswith("store-unavailable"), "the places are free again"
 
 
 def test_a_defect_is_a_500_that_says_nothing_of_its_cause() -> None:
