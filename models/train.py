@@ -39,15 +39,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
+    start = time.perf_counter()
     registry = Registry(settings.tracking_uri, settings.model_name)
+    opened = time.perf_counter() - start
     champion = registry.champion() if options.if_no_champion else None
     if champion is not None:
         print(f"{settings.model_name} version {champion.number} is champion already")
         return 0
-    return _train(options, settings, registry)
+    return _train(options, settings, registry, opened)
 
 
-def _train(options: argparse.Namespace, settings: Settings, registry: Registry) -> int:
+def _train(options: argparse.Namespace, settings: Settings, registry: Registry, opened: float) -> int:
     # Imported here: --if-no-champion, which every start runs, need not wait for them.
     from models.lifecycle.history_file import read_history
     from models.lifecycle.train import fit, register
@@ -68,7 +70,7 @@ def _train(options: argparse.Namespace, settings: Settings, registry: Registry) 
     begun = time.perf_counter()
     alias = None if options.alias == "none" else options.alias
     version = register(registry, training, alias=alias, tags={"readings_file": options.readings.name})
-    phases = {"read": read, **training.seconds, "register": time.perf_counter() - begun}
+    phases = {"open registry": opened, "read": read, **training.seconds, "register": time.perf_counter() - begun}
     print("seconds: " + ", ".join(f"{phase} {taken:.1f}" for phase, taken in phases.items()))
     spec = training.spec
     typical, limit = spec.forest_typical, spec.forest_threshold

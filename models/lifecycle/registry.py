@@ -262,8 +262,7 @@ class Registry:
 
     def _shown(self, error: Exception) -> str:
         # MLflow adds pages of SQL and links to pages about it, and repeats the URL.
-        masked = str(error).replace(self.tracking_uri, _without_password(self.tracking_uri))
-        return masked.partition("\n")[0][:300]
+        return str(error).replace(self.tracking_uri, _without_password(self.tracking_uri)).partition("\n")[0][:300]
 
 
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED", "INVALID_STATE"}
