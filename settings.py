@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import platformdirs
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.detection.errors import SettingsError
 from models.detection.sensors import DEFAULT_SENSORS, Sensor, check_catalogue
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 PREFIX = "STATIONWATCH_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -26,8 +32,13 @@ class Settings(BaseSettings):
     )
 
     # Where things are kept
-    home: Path = Field(Path(".stationwatch"), description="folder for everything that runs here: servers, checkpoint, MLflow, logs")
-    cache: Path = Field(Path(platformdirs.user_cache_dir("stationwatch")), description="folder for downloaded jars, shared by checkouts")
+    home: Path = Field(
+        Path(".stationwatch"), description="folder for everything that runs here: servers, checkpoint, MLflow, logs"
+    )
+    cache: Path = Field(
+        Path(platformdirs.user_cache_dir("stationwatch")),
+        description="folder for downloaded jars, shared by checkouts",
+    )
 
     # Kafka
     kafka_bootstrap: str = Field("", description="brokers, host:port,host:port; empty: the local broker at KAFKA_PORT")
@@ -41,7 +52,9 @@ class Settings(BaseSettings):
     # Cassandra
     cassandra_hosts: str = Field("", description="contact points, host,host; empty: the local server at CASSANDRA_PORT")
     cassandra_port: Port = Field(9042, description="CQL port; 0 is any free one")
-    cassandra_keyspace: str = Field("stationwatch", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="keyspace of this plant")
+    cassandra_keyspace: str = Field(
+        "stationwatch", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="keyspace of this plant"
+    )
     cassandra_datacenter: str = Field("datacenter1", description="local data centre of the driver")
     cassandra_replication: int = Field(1, ge=1, le=9, description="replication factor when the keyspace is created")
     cassandra_heap_mb: int = Field(640, ge=256, description="heap of the local Cassandra, MiB")
@@ -53,14 +66,20 @@ class Settings(BaseSettings):
 
     # The stream
     shards: int = Field(32, ge=1, le=4096, description="state shards; fixed for the life of a checkpoint")
-    shuffle_partitions: int = Field(2, ge=1, le=4096, description="Spark tasks per batch; fixed for the life of a checkpoint")
+    shuffle_partitions: int = Field(
+        2, ge=1, le=4096, description="Spark tasks per batch; fixed for the life of a checkpoint"
+    )
     spark_master: str = Field("local[2,4]", description="Spark master of `make run`")
     spark_driver_memory: str = Field("768m", pattern=r"^\d+[mg]$", description="heap of the Spark driver of `make run`")
-    spark_jars: str = Field("", description="paths of the Kafka source's jars, comma-separated; empty: spark-submit brings them")
+    spark_jars: str = Field(
+        "", description="paths of the Kafka source's jars, comma-separated; empty: spark-submit brings them"
+    )
     checkpoint: str = Field("", description="checkpoint folder or URI; empty: HOME/checkpoint")
     trigger_seconds: float = Field(1.0, ge=0, description="pause between the starts of two batches, s")
     max_offsets_per_trigger: int = Field(50_000, ge=1, description="most Kafka records in a batch")
-    store_deadline_seconds: float = Field(120.0, gt=0, description="how long a task retries a write before its batch starts anew, s")
+    store_deadline_seconds: float = Field(
+        120.0, gt=0, description="how long a task retries a write before its batch starts anew, s"
+    )
     champion_poll_seconds: float = Field(5.0, gt=0, description="how often the stream looks for another champion, s")
     stream_metrics_port: Port = Field(9108, description="Prometheus port of the stream; 0 is any free one")
 
@@ -74,10 +93,17 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str = Field("", description="MLflow backend; empty: sqlite in HOME/mlflow")
     model_name: str = Field("station-detector", description="registered model")
     forest_trees: int = Field(1000, ge=1, le=10_000, description="trees of the Isolation Forest")
-    false_alarm_budget: float = Field(1.0, gt=0, description="false alarm episodes a station and day that thresholds aim at")
+    false_alarm_budget: float = Field(
+        1.0, gt=0, description="false alarm episodes a station and day that thresholds aim at, at one reading a minute; faster stations get more"
+    )
 
     # The stations of `make run`
-    stations: int = Field(25, ge=1, le=1_000_000, description="simulated stations")
+    stations: int = Field(
+        25, ge=0, le=1_000_000, description="simulated stations; 0 is none, and none with your own Kafka unless set"
+    )
+    training_readings: Path | None = Field(
+        None, description="history the first model learns from, .csv or .parquet; empty: simulated stations"
+    )
     cadence_seconds: float = Field(1.0, gt=0, description="seconds between two readings of a simulated station")
     simulator_seed: int = Field(7, ge=0, description="seed of the simulated stations")
     fault_rate: float = Field(1.0, ge=0, description="injected faults per simulated station and hour; 0 is none")
@@ -86,9 +112,13 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="address the API listens on; beyond loopback it needs tokens")
     api_port: Port = Field(8000, description="port of the API; 0 is any free one")
     api_tokens_file: Path | None = Field(None, description="file of hashed API tokens")
-    api_stale_seconds: float = Field(30.0, gt=0, description="the stream counts as stale after this many seconds without a sign, s")
+    api_stale_seconds: float = Field(
+        30.0, gt=0, description="the stream counts as stale after this many seconds without a sign, s"
+    )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line that is logged")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least severe line that is logged"
+    )
 
     @field_validator("sensors", mode="before")
     @classmethod
@@ -122,13 +152,16 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_open_bind(self) -> Self:
         if self.api_host not in LOOPBACK and self.api_tokens_file is None:
-            raise ValueError(f"API_HOST={self.api_host} is reachable from outside; set {PREFIX}API_TOKENS_FILE or bind to 127.0.0.1")
+            raise ValueError(
+                f"API_HOST={self.api_host} is reachable from outside; set {PREFIX}API_TOKENS_FILE or bind to 127.0.0.1"
+            )
         return self
 
     @property
     def readings_share(self) -> float:
         """Share of stations whose readings are kept, in [0, 1]."""
-        return {"all": 1.0, "none": 0.0}.get(self.readings_kept) if self.readings_kept in ("all", "none") else float(self.readings_kept)
+        words = {"all": 1.0, "none": 0.0}
+        return words[self.readings_kept] if self.readings_kept in words else float(self.readings_kept)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -157,10 +190,17 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: one message that names every bad variable, its value and what is expected.
     """
+    unknown = _unknown_variables()
     try:
-        return Settings()
-    except (ValidationError, OSError, ValueError) as error:
-        raise SettingsError(_describe(error)) from error
+        settings = Settings()
+    except ValidationError as error:
+        problems = [*unknown, *(_describe(one) for one in error.errors(include_url=False) if not _is_unknown(one))]
+        raise SettingsError(_listed(problems)) from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(_listed([*unknown, str(error)])) from error
+    if unknown:
+        raise SettingsError(_listed(unknown))
+    return settings
 
 
 def settings_or_exit() -> Settings:
@@ -172,12 +212,29 @@ def settings_or_exit() -> Settings:
         raise SystemExit(2) from error
 
 
-def _describe(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return f"settings: {error}"
-    lines = [f"settings: {error.error_count()} problem(s)"]
-    for problem in error.errors(include_url=False):
-        place = str(problem["loc"][0]).upper() if problem["loc"] else ""
-        shown = f"{PREFIX}{place} = {problem['input']!r}" if place else "settings"
-        lines.append(f"  {shown}: {problem['msg']}")
-    return "\n".join(lines)
+def _unknown_variables() -> list[str]:
+    """Find names that look like ours and are not: a typo would otherwise be a default in disguise."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    given = {*os.environ, *dotenv_values(".env")}
+    strange = sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [_with_nearest(name, known) for name in strange]
+
+
+def _with_nearest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"{name}: no such setting; {f'is {near[0]} meant?' if near else '`make settings-table` lists them'}"
+
+
+def _is_unknown(problem: ErrorDetails) -> bool:
+    """Whether it is a name from `.env` that pydantic refuses; `_unknown_variables` says more about it."""
+    return problem["type"] == "extra_forbidden"
+
+
+def _describe(problem: ErrorDetails) -> str:
+    if not problem["loc"]:
+        return problem["msg"]
+    return f"{PREFIX}{str(problem['loc'][0]).upper()} = {problem['input']!r}: {problem['msg']}"
+
+
+def _listed(problems: list[str]) -> str:
+    return "\n".join([f"settings: {len(problems)} problem(s)", *(f"  {problem}" for problem in problems)])

@@ -50,7 +50,7 @@ def state_operator(sensors: tuple[Sensor, ...], prior: Prior) -> Operator:
         state.update((shard.to_bytes(),))
         if shard.unflushed():
             state.setTimeoutDuration(STATION_ROW_PAUSE_MS)
-        yield pd.DataFrame([output.pack(key[0])])
+        yield pd.DataFrame({name: [value] for name, value in output.pack(key[0]).items()})
 
     return take
 
@@ -58,7 +58,10 @@ def state_operator(sensors: tuple[Sensor, ...], prior: Prior) -> Operator:
 def in_kafka_order(frames: Iterator[pd.DataFrame]) -> Records:
     """Join a group's frames and order its records by partition and offset: a shuffle keeps no order."""
     parts = list(frames)
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(Records.__annotations__))
+    if not parts:
+        nothing = np.zeros(0, np.int64)
+        return Records(nothing.astype(np.int32), nothing, nothing, [], [])
+    frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     partition, offset = frame["partition"].to_numpy(np.int32), frame["offset"].to_numpy(np.int64)
     order = np.lexsort((offset, partition))
     keys, values = frame["key"].to_numpy(object), frame["value"].to_numpy(object)

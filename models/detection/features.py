@@ -47,7 +47,7 @@ def features(blocks: Blocks, reference: Reference) -> np.ndarray:
     if known:
         places = [reference.sensors.index(name) for name in known]
         out[:, places] = _of_known(blocks.of_sensors(known), reference.centre[places], reference.spread[places])
-    return out.reshape(len(blocks), -1)
+    return out.reshape(len(blocks), out.shape[1] * out.shape[2])
 
 
 def _of_known(blocks: Blocks, centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
