@@ -175,8 +175,8 @@ def test_checkpoint_must_be_committed_to_the_end(tmp_path: Path) -> None:
     """Breaks when an unfinished batch, or one that stops before the broker's end, passes for drained."""
     (tmp_path / "offsets").mkdir()
     (tmp_path / "commits").mkdir()
-    lines = ["v1", json.dumps({"batchWatermarkMs": 0}), json.dumps({TOPIC: {"0": 7, "1": 9}})]
-    for batch in ("0", "9", "10"):
+    for batch, end in (("0", 2), ("9", 5), ("10", 7)):
+        lines = ["v1", json.dumps({"batchWatermarkMs": 0}), json.dumps({TOPIC: {"0": end, "1": 9}})]
         (tmp_path / "offsets" / batch).write_text("\n".join(lines))
         (tmp_path / "commits" / batch).write_text("v1\n{}")
     (tmp_path / "offsets" / ".11.crc").write_text("")
