@@ -94,7 +94,10 @@ class Settings(BaseSettings):
     model_name: str = Field("station-detector", description="registered model")
     forest_trees: int = Field(1000, ge=1, le=10_000, description="trees of the Isolation Forest")
     false_alarm_budget: float = Field(
-        1.0, gt=0, description="false alarm episodes a station and day that thresholds aim at, at one reading a minute; faster stations get more"
+        1.0,
+        gt=0,
+        description="false alarm episodes a station and day that thresholds aim at, at one reading a minute; "
+        "faster stations get more",
     )
 
     # The stations of `make run`

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -37,26 +37,49 @@ class RecordedProcess:
 
         A pid that the system has given to another process since does not count.
         """
-        if self._child is not None and self._child.poll() is not None:
-            self._child = None
+        pid, created = self._recorded()
+        ours = self._child is not None and self._child.poll() is None and self._child.pid == pid
         try:
-            record = json.loads(self._record.read_text(encoding="utf-8"))
-            process = psutil.Process(record["pid"])
-            same = abs(process.create_time() - record["created"]) < _CLOCK_SLACK_SECONDS
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except (OSError, ValueError, KeyError, TypeError, psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            same = abs(process.create_time() - created) < _CLOCK_SLACK_SECONDS
+            # While its last threads end, a process looks like a zombie and yet has no exit status.
+            return process if same and (ours or _lives(process)) else None
+        except (ValueError, psutil.NoSuchProcess):
             return None
 
-    def start(self, command: Sequence[str], folder: Path) -> int:
+    def family(self) -> list[psutil.Process]:
+        """Return everything that lives in the session it leads, or led before it died: Spark's JVM and its workers.
+
+        As long as one of them lives, the system gives the session's number to nobody else.
+        """
+        pid, created = self._recorded()
+        members = [process for process in psutil.process_iter() if _belongs(process, pid)]
+        # Younger or older than the recorded leader: a session of somebody who got the number later.
+        strange = any(abs(one.create_time() - created) > _CLOCK_SLACK_SECONDS for one in members if one.pid == pid)
+        return [] if strange else [process for process in members if _lives(process)]
+
+    @property
+    def exit_status(self) -> int | None:
+        """How the last run that was started here ended; None while it runs, or when another program started it."""
+        return self._child.poll() if self._child is not None else None
+
+    def start(self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> int:
         """Start `command` in `folder`, detached from this terminal, and record it.
+
+        Args:
+            command: program and arguments.
+            folder: where it runs.
+            env: environment variables above this process's own.
 
         Returns:
             its pid.
         """
         # Few malloc arenas: on a laptop the memory of a JVM's native threads matters more than their contention.
-        environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
+        environment = {**os.environ, "MALLOC_ARENA_MAX": "2", **(env or {})}
         environment.pop("CLASSPATH", None)
-        with signals_deferred(), self._output.open("wb") as output:
+        self._output.unlink(missing_ok=True)
+        # Appending, so that the file can be shortened under the running process.
+        with signals_deferred(), self._output.open("ab") as output:
             self._child = subprocess.Popen(  # noqa: S603
                 command,
                 cwd=folder,
@@ -66,10 +89,12 @@ class RecordedProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            pid = self._child.pid
-            record = {"pid": pid, "created": psutil.Process(pid).create_time()}
-            self._record.write_text(json.dumps(record), encoding="utf-8")
-        return pid
+            self._write(self._child.pid)
+        return self._child.pid
+
+    def adopt(self) -> None:
+        """Record this very process."""
+        self._write(os.getpid())
 
     def was_started(self) -> bool:
         """Return whether it was started and never stopped on purpose."""
@@ -114,6 +139,18 @@ class RecordedProcess:
         self.signal(signal.SIGKILL)
         self.wait_gone()
 
+    def _write(self, pid: int) -> None:
+        record = {"pid": pid, "created": psutil.Process(pid).create_time()}
+        self._record.write_text(json.dumps(record), encoding="utf-8")
+
+    def _recorded(self) -> tuple[int, float]:
+        """Pid and start time of the record; (-1, 0) without one, or with a torn one."""
+        try:
+            record = json.loads(self._record.read_text(encoding="utf-8"))
+            return int(record["pid"]), float(record["created"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return -1, 0.0
+
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
@@ -131,3 +168,17 @@ def signals_deferred() -> Iterator[None]:
             signal.signal(number, handler)
         for number, _ in caught[:1]:
             signal.raise_signal(number)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _belongs(process: psutil.Process, session: int) -> bool:
+    try:
+        return os.getsid(process.pid) == session
+    except OSError:
+        return False

@@ -118,7 +118,7 @@ class LocalServer(ABC):
         """Return the last lines of the log, and of what its Java printed past the log."""
         parts = []
         for path in (self.log, self.output):
-            lines = _tail(path, count)
+            lines = tail(path, count)
             if lines:
                 parts.append("\n".join([f"--- {path}", *lines]))
         return "\n".join(parts) or f"--- {self.log} is empty"
@@ -184,7 +184,8 @@ class LocalServer(ABC):
         return port if port and not is_taken(port) else free_ports(1)[0]
 
 
-def _tail(path: Path, count: int) -> list[str]:
+def tail(path: Path, count: int) -> list[str]:
+    """Return the last lines of a file, none when it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 64_000))

@@ -15,7 +15,7 @@ from local_stack.cassandra_server import CassandraServer, cassandra_answers
 from local_stack.errors import StackError
 from local_stack.kafka_server import KafkaServer
 from local_stack.ports import HOST
-from local_stack.processes import signals_deferred
+from local_stack.processes import STOP_SECONDS, signals_deferred
 from local_stack.server import LocalServer
 from local_stack.topics import broker_answers, create_topics
 from settings import PREFIX, Settings
@@ -94,10 +94,10 @@ class Stack:
             self._say(difference)
         return endpoints
 
-    def down(self) -> None:
-        """Stop both servers; after a deadline by SIGKILL."""
+    def down(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop both servers; after `seconds` by SIGKILL."""
         with self._alone():
-            self._stop(list(self.servers.values()))
+            self._stop(list(self.servers.values()), seconds)
 
     def reset(self) -> None:
         """Stop both servers and delete their data, logs and configuration."""
@@ -176,7 +176,7 @@ class Stack:
                 self._stop(started, _CUT_SHORT_SECONDS)
             raise
 
-    def _stop(self, servers: list[LocalServer], seconds: float = 30.0) -> None:
+    def _stop(self, servers: list[LocalServer], seconds: float = STOP_SECONDS) -> None:
         for server in servers:
             server.process.ask_to_stop()
         for server in servers:
