@@ -14,7 +14,7 @@ Rows become neighbours by halving the batch along the feature with the widest ra
 thresholds to cross, until the parts fit into a block.
 
 All values are ranks among the forest's thresholds (see forest.py), hence the loops compare 16-bit integers. Without
-numba the two `_plainly` functions give the same results at about scikit-learn's speed.
+numba, numpy gives the same results: faster than scikit-learn up to some 1,000 rows, at half its speed in bulk.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def rank(values: Array, thresholds: Array, ranks: Array) -> None:
 
 def add_depths(ranks: Array, nodes: Array, roots: Array, leaf_values: Array, depth: Array) -> None:
     """Add to `depth` (n_rows,) the leaf value of each tree in turn; `ranks` is (n_features, n_rows)."""
+    if depth.size == 0:
+        return
     if HAVE_NUMBA:
         order, bounds = _neighbours(ranks, BLOCK)
         most_labels = int(np.diff(roots).max()) // 2 + 1
@@ -187,21 +189,27 @@ def _add_depths(
 
 
 def _add_depths_plainly(ranks: Array, nodes: Array, roots: Array, leaf_values: Array, depth: Array) -> None:
-    """Take each step down a tree with many rows, or down many trees with few rows, in one numpy call."""
+    """Take each step down a tree with many rows, or down many trees with few rows, in one numpy call.
+
+    A place is twice a node, so that place + 1 can stand for the step to the right. Leaves lead to themselves.
+    """
     here = np.arange(nodes.size)
     inner = nodes["feature"] >= 0
     left, right = np.where(inner, here + 1, here), np.where(inner, nodes["right"], here)
-    child = np.stack([left, right], axis=1).ravel()
-    feature, threshold, value = nodes["feature"].astype(np.int64), nodes["rank"].copy(), nodes["right"].copy()
-    n_trees = roots.size - 1
-    together = max(1, BLOCK // max(1, depth.size))
-    for start in range(0, depth.size, BLOCK):
-        block = np.ascontiguousarray(ranks[:, start : start + BLOCK])
-        row = np.arange(block.shape[1])
-        for tree in range(0, n_trees, together):
-            node = np.repeat(roots[tree : min(tree + together, n_trees), None], row.size, axis=1)
-            while inner.take(node).any():
-                beyond = block.take(feature.take(node) * row.size + row) > threshold.take(node)
-                node = child.take(2 * node + beyond)
-            for depths in leaf_values.take(value.take(node)):
-                depth[start : start + BLOCK] += depths
+    child = 2 * np.stack([left, right], axis=1).ravel()
+    feature, threshold, value = (np.repeat(nodes[field], 2) for field in ("feature", "rank", "right"))
+    width = min(BLOCK, depth.size)
+    together = max(1, BLOCK // width)
+    column = feature.astype(np.int64) * width
+    for start in range(0, depth.size, width):
+        block = np.zeros((len(ranks), width), ranks.dtype)
+        rows = np.arange(min(width, depth.size - start))
+        block[:, : rows.size] = ranks[:, start : start + width]
+        for tree in range(0, roots.size - 1, together):
+            place = np.repeat(2 * roots[tree : min(tree + together, roots.size - 1), None], rows.size, axis=1)
+            while (cell := column.take(place)).max() >= 0:
+                cell += rows
+                place += block.take(cell) > threshold.take(place)
+                place = child.take(place)
+            for depths in leaf_values.take(value.take(place)):
+                depth[start : start + width] += depths
