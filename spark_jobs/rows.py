@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from storage.stations import StationRow, write_stations
 if TYPE_CHECKING:
     from spark_jobs.scoring import Judged, Sinks
 
+log = logging.getLogger(__name__)
+
 
 def write_output(judged: Judged, sensors: tuple[Sensor, ...], sinks: Sinks, now_ms: int) -> None:
     """Write everything that a task's readings leave behind, the anomaly tables after the readings they follow from.
@@ -38,14 +41,18 @@ def write_output(judged: Judged, sensors: tuple[Sensor, ...], sinks: Sinks, now_
         StoreUnavailable: Cassandra was away longer than `sinks.deadline_seconds`.
     """
     deadline = sinks.deadline_seconds
-    store = connected(sinks.store, deadline)
+    store = connected(sinks.store, deadline, _say_waiting)
     names = tuple(sensor.name for sensor in sensors)
     columns = Columns(judged, names, now_ms)
-    write_readings(store, columns.readings(sinks.readings_share), deadline)
-    write_minutes(store, _minute_rows(judged.output.minutes, names), deadline)
-    write_stations(store, _station_rows(judged.output.stations, names), deadline)
-    write_samples(store, columns.samples(sinks.samples_per_minute), deadline)
-    write_anomalies(store, columns.anomalies(), deadline)
+    write_readings(store, columns.readings(sinks.readings_share), deadline, _say_waiting)
+    write_minutes(store, _minute_rows(judged.output.minutes, names), deadline, _say_waiting)
+    write_stations(store, _station_rows(judged.output.stations, names), deadline, _say_waiting)
+    write_samples(store, columns.samples(sinks.samples_per_minute), deadline, _say_waiting)
+    write_anomalies(store, columns.anomalies(), deadline, _say_waiting)
+
+
+def _say_waiting(problem: Exception, pause_seconds: float) -> None:
+    log.warning("a task waits %.1f s and writes again: %s", pause_seconds, problem)
 
 
 class Columns:

@@ -13,6 +13,7 @@ from pyspark import Broadcast
 
 from models.detection.block import Blocks
 from models.detection.detector import Detector
+from models.detection.explain import verdict_documents
 from models.detection.sensors import Sensor
 from models.detection.verdict import Verdicts
 from spark_jobs.activations import Activations
@@ -124,8 +125,6 @@ class Stage:
         return versions
 
     def _explain(self, detector: Detector, blocks: Blocks, verdicts: Verdicts, rows: np.ndarray) -> dict[int, bytes]:
-        from models.detection.explain import verdict_documents
-
         flagged = np.flatnonzero(verdicts.is_anomaly)
         chosen = Verdicts(*(part[flagged] for part in (verdicts.score, verdicts.severity, verdicts.flags, verdicts.forest)))
         texts = verdict_documents(detector, blocks.take(rows[flagged]), chosen, self.sensors)
