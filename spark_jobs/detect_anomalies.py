@@ -175,12 +175,11 @@ class Stream:
 
     def _note_lag(self, query: StreamingQuery) -> None:
         progress = query.lastProgress
-        sources = progress.sources if progress else []
-        if not sources or not sources[0].latestOffset or not sources[0].endOffset:
-            return
-        topic = self.settings.readings_topic
-        newest, done = (json.loads(text).get(topic, {}) for text in (sources[0].latestOffset, sources[0].endOffset))
-        self.metrics.lag({int(partition): int(offset) - int(done.get(partition, 0)) for partition, offset in newest.items()})
+        for source in progress.sources if progress else []:
+            # Before the first offsets are known both are the text "null".
+            newest, done = (json.loads(text or "null") or {} for text in (source.latestOffset, source.endOffset))
+            ends, begun = (offsets.get(self.settings.readings_topic, {}) for offsets in (newest, done))
+            self.metrics.lag({int(partition): int(end) - int(begun.get(partition, 0)) for partition, end in ends.items()})
 
     def until(self, dependency: str, attempt: Callable[[], Result]) -> Result:
         """Try until it works, saying so, with growing pauses.

@@ -160,7 +160,8 @@ def _rejected(records: Records, rejected: list[tuple[int, str, str]]) -> pa.Tabl
             "key": records.key[place],
             "value": records.value[place],
             "reason": reason,
-            "detail": detail,
+            # Arrow takes no lone surrogates, which a detail may quote.
+            "detail": detail.encode("utf-8", "backslashreplace").decode(),
         }
         for place, reason, detail in rejected
     ]

@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,12 +16,16 @@ from models.detection.sensors import Sensor
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 16 * 1024
+MAX_DEPTH = 32  # of nesting; how deep a parser gets otherwise depends on its caller's stack
 MAX_AHEAD_MS = 5 * 60 * 1000
 MAX_BEHIND_MS = 30 * 24 * 3600 * 1000
 STATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 _INT64 = range(-(2**63), 2**63)
 _NOT_FINITE_TEXTS = frozenset({"nan", "inf", "infinity", "-inf", "-infinity", "+inf", "+infinity", "+nan", "-nan"})
 
@@ -51,7 +55,9 @@ class Validator:
     sensors: tuple[Sensor, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_decode", msgspec.json.Decoder(_wire_format(self.sensors)).decode)
+        wire = _wire_format(self.sensors)
+        object.__setattr__(self, "_wire", wire)
+        object.__setattr__(self, "_decode", msgspec.json.Decoder(wire).decode)
         object.__setattr__(self, "_bounds", tuple(sensor.hard for sensor in self.sensors))
 
     def __reduce__(self) -> tuple[type[Validator], tuple[tuple[Sensor, ...]]]:
@@ -70,12 +76,15 @@ class Validator:
         """
         if value is None or len(value) > MAX_BYTES:
             raise _unusable(value)
-        try:
-            version, station_id, event_time, seq, *raw = msgspec.structs.astuple(self._decode(value))  # type: ignore[attr-defined]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-            raise _explain(value, error, self.sensors) from None
         if not (value.isascii() or _is_utf8(value)):
             raise InvalidReading("malformed_json", "the value is not UTF-8")
+        if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+            raise InvalidReading("malformed_json", f"nested more than {MAX_DEPTH} levels deep")
+        try:
+            wire = self._decode(value)  # type: ignore[attr-defined]
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            wire = self._decode_slowly(value, error)
+        version, station_id, event_time, seq, *raw = msgspec.structs.astuple(wire)
         if version != SCHEMA_VERSION:
             raise InvalidReading("schema_version", f"schema_version {version}; this release reads {SCHEMA_VERSION}")
         if not STATION_ID.fullmatch(station_id):
@@ -83,11 +92,23 @@ class Validator:
         if key != station_id.encode():
             raise InvalidReading("key_mismatch", f"record key {_short(key)} is not station_id {station_id!r}")
         if seq not in _INT64:
-            raise InvalidReading("bad_seq", f"seq {_short(seq)} does not fit 64 bits")
-        event_ms = (event_time - _EPOCH) // _MILLISECOND
+            raise _bad_seq(seq)
+        event_ms = _event_ms(event_time)
         if not record_ms - MAX_BEHIND_MS <= event_ms <= record_ms + MAX_AHEAD_MS:
             raise InvalidReading("bad_time", _time_detail(event_time, event_ms, record_ms))
         return Reading(station_id, event_ms, seq, self._checked(raw))
+
+    def _decode_slowly(self, value: bytes, error: Exception) -> msgspec.Struct:
+        """Name the reason of a record that the decoder refused, or read it where only a doubled key misled it."""
+        document = _document(value, error)
+        problem = _first_problem(document, self.sensors)
+        if problem:
+            raise problem
+        try:
+            msgspec.json.decode(value)  # without types: refuses what Python's parser lets pass, as NaN and lone surrogates
+            return msgspec.convert(document, self._wire)  # type: ignore[attr-defined, no-any-return]
+        except ValueError:
+            raise InvalidReading("malformed_json", f"{error} in {_short(value)}") from None
 
     def _checked(self, raw: list[float | None]) -> tuple[float, ...]:
         # Adding 0.0 turns -0.0 into 0.0, so that equal values have equal bytes.
@@ -104,7 +125,7 @@ def _wire_format(sensors: tuple[Sensor, ...]) -> type[msgspec.Struct]:
     fields: list[Any] = [
         ("schema_version", int),
         ("station_id", str),
-        ("event_time", Annotated[datetime, msgspec.Meta(tz=True)]),
+        ("event_time", str),
         ("seq", int),
     ]
     for number, sensor in enumerate(sensors):
@@ -127,17 +148,31 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _explain(value: bytes, error: Exception, sensors: tuple[Sensor, ...]) -> InvalidReading:
-    """Name the reason of a record that the decoder refused. Runs for bad records only, so it may be slow."""
+def _depth(value: bytes) -> int:
+    """Return the deepest nesting of brackets outside of strings."""
+    deepest = depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _document(value: bytes, error: Exception) -> dict[str, Any]:
+    """Parse a record that the decoder refused. Runs for bad records only, so it may be slow."""
     if not value.strip():
-        return InvalidReading("empty", "the value is empty or blank")
+        raise InvalidReading("empty", "the value is empty or blank")
     try:
-        document = json.loads(value.decode("utf-8"))
+        document = json.loads(value.decode("utf-8"), parse_int=_integer)
     except (ValueError, RecursionError):
-        return InvalidReading("malformed_json", f"{error} in {_short(value)}")
+        raise InvalidReading("malformed_json", f"{error} in {_short(value)}") from None
     if not isinstance(document, dict):
-        return InvalidReading("not_an_object", f"the value is a JSON {type(document).__name__}, not an object")
-    return _first_problem(document, sensors) or InvalidReading("malformed_json", f"{error} in {_short(value)}")
+        raise InvalidReading("not_an_object", f"the value is a JSON {type(document).__name__}, not an object")
+    return document
+
+
+def _integer(digits: str) -> int:
+    # Python refuses to parse integers of thousands of digits. No field takes one of 400 either.
+    return int(digits[:400])
 
 
 def _first_problem(document: dict[str, Any], sensors: tuple[Sensor, ...]) -> InvalidReading | None:
@@ -148,12 +183,14 @@ def _first_problem(document: dict[str, Any], sensors: tuple[Sensor, ...]) -> Inv
     for name, kind in (("schema_version", int), ("station_id", str), ("seq", int)):
         if type(document[name]) is not kind:
             return InvalidReading("wrong_type", f"{name} is {_short(document[name])}; expected {kind.__name__}")
+    if document["seq"] not in _INT64:
+        return _bad_seq(document["seq"])
     for sensor in sensors:
         problem = _sensor_problem(sensor.name, document.get(sensor.name))
         if problem:
             return problem
-    if not _is_time(document["event_time"]):
-        return InvalidReading("bad_time", f"event_time is {_short(document['event_time'])}; expected RFC 3339 with offset")
+    if not isinstance(document["event_time"], str):
+        return _bad_time(document["event_time"])
     return None
 
 
@@ -169,17 +206,27 @@ def _sensor_problem(name: str, number: object) -> InvalidReading | None:
     return None
 
 
-def _is_time(value: object) -> bool:
+def _event_ms(text: str) -> int:
+    """Return the ms since the epoch of an RFC 3339 time; digits below a millisecond are cut off."""
+    if not _RFC3339.fullmatch(text):
+        raise _bad_time(text)
     try:
-        msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
-    except msgspec.ValidationError:
-        return False
-    return True
+        return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+    except (ValueError, OverflowError):
+        raise _bad_time(text) from None
 
 
-def _time_detail(event_time: datetime, event_ms: int, record_ms: int) -> str:
+def _bad_seq(seq: int) -> InvalidReading:
+    return InvalidReading("bad_seq", f"seq {_short(seq)} does not fit 64 bits")
+
+
+def _bad_time(value: object) -> InvalidReading:
+    return InvalidReading("bad_time", f"event_time is {_short(value)}; expected RFC 3339 with offset")
+
+
+def _time_detail(text: str, event_ms: int, record_ms: int) -> str:
     offset = (event_ms - record_ms) / 1000
-    return f"event_time {event_time.isoformat()} is {offset:+.1f} s from the Kafka timestamp; allowed is -30 d … +300 s"
+    return f"event_time {text} is {offset:+.1f} s from the Kafka timestamp; allowed is -30 d … +300 s"
 
 
 def _short(value: object) -> str:

@@ -2,67 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from cassandra.cluster import Session
 
-from local_stack.jars import spark_kafka_jars
 from local_stack.topics import create_topics
 from settings import Settings
-from tests.oracle import checks, corrupt
+from tests.faults.proving import finish, hold
+from tests.oracle import corrupt
 from tests.oracle.job import (
     DRAIN_SECONDS,
     Job,
-    api_of,
     clock_ms,
     copy_judging,
     make_schema,
     rows_of,
     stream_of,
     train,
-    write_history,
 )
 from tests.oracle.judging import stored_judging
-from tests.oracle.kafka_log import read_topic
 from tests.oracle.keyspaces import equal_keyspaces
 from tests.oracle.ledger import Ledger, Publisher, chunks
 from tests.oracle.proof import Evidence, gather, violations
-from tests.oracle.stations import expect
 from tests.oracle.stream_input import Planned, Shape, plan
-from tests.oracle.tables import session_of
 
 SHAPE = Shape(stations=40, ticks=500)
 PARTS = 5
 SWAP_SECONDS = 120
-FLUSH_SECONDS = 90
 
 pytestmark = pytest.mark.timeout(1800)
-
-
-@pytest.fixture
-def proof_settings(settings: Settings) -> Settings:
-    """Small batches, so that there are many to be killed in, and small forests."""
-    jars = ",".join(map(str, spark_kafka_jars(settings.cache)))
-    return settings.model_copy(
-        update={"spark_jars": jars, "forest_trees": 50, "max_offsets_per_trigger": 1500, "champion_poll_seconds": 1.0}
-    )
-
-
-@pytest.fixture
-def session(proof_settings: Settings) -> Iterator[Session]:
-    """The oracle's own door to Cassandra."""
-    with session_of(proof_settings) as opened:
-        yield opened
-
-
-@pytest.fixture
-def history(tmp_path: Path) -> Path:
-    """What both model versions are trained on."""
-    path = tmp_path / "history.csv"
-    write_history(path, clock_ms())
-    return path
 
 
 def test_nothing_is_lost_and_nothing_doubled(
@@ -127,28 +97,6 @@ def swap(job: Job, publisher: Publisher, part: Sequence[Planned]) -> None:
     job.process.wait_until("swap to version 2", swapped, SWAP_SECONDS)
     for piece in pieces:
         publisher.publish(piece)
-
-
-def finish(job: Job, session: Session) -> None:
-    """Wait until all is stored and the stations' rows are written, then stop."""
-    settings = job.settings
-    job.wait_until_drained()
-    expected = expect(read_topic(settings.bootstrap_servers, settings.readings_topic), settings.sensors)
-    job.process.wait_until(
-        "final flush of the stations",
-        lambda: checks.stations(expected, rows_of(session, settings, "stations")) == [],
-        FLUSH_SECONDS,
-    )
-    job.stop()
-
-
-def hold(session: Session, settings: Settings, ledger: Ledger) -> Evidence:
-    """All count checks hold on one keyspace."""
-    evidence = gather(session, settings)
-    with api_of(settings) as url:
-        found = violations(evidence, ledger, stored_judging(session, settings), url)
-    assert found == [], "\n".join(found)
-    return evidence
 
 
 def twin_of(settings: Settings) -> Settings:

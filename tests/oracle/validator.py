@@ -21,6 +21,7 @@ ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 JSON_BLANKS = b" \t\r\n"
 NOT_FINITE_TEXTS = ("NaN", "Infinity", "-Infinity")  # as strings; faults.md F04 calls them not finite
+MOST_LEVELS = 32  # of nested brackets, stated in models/detection/reading.py; design.md is silent
 LARGEST_INT64 = 2**63 - 1
 
 
@@ -110,9 +111,27 @@ def parse_json(value: bytes) -> tuple[object, set[str]] | None:
         )
     except (UnicodeDecodeError, ValueError, RecursionError):
         return None
+    if _nesting(text) > MOST_LEVELS:
+        problems.add("malformed_json")
     if any(escape.group(1) for escape in ESCAPE.finditer(text)):
         problems.add("malformed_json")
     return document, problems
+
+
+def _nesting(text: str) -> int:
+    """Deepest level of brackets, letter by letter."""
+    deepest = level = 0
+    in_string = escaped = False
+    for letter in text:
+        if in_string:
+            in_string = escaped or letter != '"'
+            escaped = letter == "\\" and not escaped
+        elif letter == '"':
+            in_string = True
+        else:
+            level += (letter in "[{") - (letter in "]}")
+            deepest = max(deepest, level)
+    return deepest
 
 
 def event_time_ms(text: str) -> int | None:

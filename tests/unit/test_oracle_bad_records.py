@@ -27,11 +27,7 @@ def test_oracle_refuses_it_for_the_labelled_reason(kind: str) -> None:
     assert validate(bad.key, bad.value, NOW_MS, DEFAULT_SENSORS) == Dead(bad.reasons)
 
 
-# Strict: to be taken away together with the fault in models/detection/reading.py.
-CRASHES = pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="the validator raises UnicodeEncodeError")
-
-
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=CRASHES) if k == "surrogate in time" else k for k in KINDS])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_product_refuses_it_for_a_labelled_reason(kind: str) -> None:
     """Breaks when the product takes a bad value, or explains it wrongly."""
     bad = spoilt(kind)
