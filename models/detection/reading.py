@@ -105,7 +105,7 @@ class Validator:
         if problem:
             raise problem
         try:
-            msgspec.json.decode(value)  # without types: refuses what Python's parser lets pass, as NaN and lone surrogates
+            json.loads(value, parse_int=_integer, parse_constant=_no_constant, object_pairs_hook=_encodable)
             return msgspec.convert(document, self._wire)  # type: ignore[attr-defined, no-any-return]
         except ValueError:
             raise InvalidReading("malformed_json", f"{error} in {_short(value)}") from None
@@ -168,6 +168,16 @@ def _document(value: bytes, error: Exception) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidReading("not_an_object", f"the value is a JSON {type(document).__name__}, not an object")
     return document
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON, though Python reads it")
+
+
+def _encodable(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its members, refusing lone surrogates also in those that a doubled key hides."""
+    json.dumps(pairs, ensure_ascii=False).encode()
+    return dict(pairs)
 
 
 def _integer(digits: str) -> int:
