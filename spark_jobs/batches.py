@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
 
-from models.detection.errors import StoreUnavailable
+from models.detection.errors import Retryable, StationwatchError, StoreUnavailable
 from models.detection.sensors import Sensor
 from spark_jobs.checkpoint import Folder
 from spark_jobs.judging import Judging
@@ -23,6 +24,10 @@ HEARTBEAT_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
+class BatchFailed(StationwatchError):
+    """A batch could not be stored; it runs again."""
+
+
 @dataclass
 class Batches:
     """What `foreachBatch` calls. It may run a batch twice; every row it writes is an idempotent upsert.
@@ -34,6 +39,7 @@ class Batches:
         sensors: the stream's catalogue.
         sinks: where the tasks write.
         metrics: fed per batch.
+        stopping: set when the job is to end, which interrupts the batch that runs.
     """
 
     store: Store
@@ -42,17 +48,25 @@ class Batches:
     sensors: tuple[Sensor, ...]
     sinks: Sinks
     metrics: StreamMetrics
+    stopping: threading.Event
     error: Exception | None = None
     done: int = 0
     _sign: float = field(default=0.0, repr=False)
 
     def __call__(self, packed: DataFrame, batch_id: int) -> None:
-        """Score and store one batch. An error stops the query; it is kept, because Spark passes on its text only."""
+        """Score and store one batch.
+
+        Raises:
+            BatchFailed: in few words, because Spark searches the text with an expression that overflows its stack on a
+                long one. The error itself is kept and logged here.
+        """
         try:
             self._run(packed, batch_id)
         except Exception as error:
             self.error = error
-            raise
+            if not self.stopping.is_set():
+                log.warning("batch %d failed: %s", batch_id, error, exc_info=not isinstance(error, Retryable))
+            raise BatchFailed(f"batch {batch_id}: {type(error).__name__}") from None
 
     def _run(self, packed: DataFrame, batch_id: int) -> None:
         began = time.perf_counter()

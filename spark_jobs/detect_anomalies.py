@@ -108,7 +108,7 @@ class Stream:
         folder = checkpoint.LocalFolder(path) if path else HadoopFolder(spark, settings.checkpoint_uri)
         shape = checkpoint.Shape(settings.readings_topic, settings.shards, settings.shuffle_partitions)
         checkpoint.check_shape(folder, shape, settings.checkpoint_uri)
-        batches = Batches(store, folder, judging, settings.sensors, self._sinks(), self.metrics)
+        batches = Batches(store, folder, judging, settings.sensors, self._sinks(), self.metrics, self.stop)
         self._background(watch_champion, judging, settings.champion_poll_seconds, self.stop, self._refused)
         try:
             self._keep_running(spark, batches, prior)
@@ -131,7 +131,7 @@ class Stream:
             if isinstance(problem, (*FATAL, *_JVM_GONE)) or "KAFKA_DATA_LOSS" in str(failure):
                 raise _explained(problem, failure)
             pause = 1.0 if batches.done > done else min(pause * 2, LONGEST_PAUSE_SECONDS)
-            log.error("the query failed and starts again in %.0f s: %s", pause, _first_line(problem))
+            log.error("the query ended and starts again in %.0f s: %s", pause, _first_line(problem))
             self.metrics.restarted()
             self.stop.wait(pause)
         if self.lost:
