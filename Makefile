@@ -1,55 +1,58 @@
-# stationwatch: `make help` lists what there is.
-.DEFAULT_GOAL := help
-SHELL := /bin/bash
+# stationwatch. `make help` lists what there is.
 
-PYTHON311 ?= python3.11
+PYTHON ?= python3.11
 VENV := .venv
-PYTHON := $(VENV)/bin/python
-INSTALLED := $(VENV)/installed-$(shell sha256sum requirements.lock | cut -c1-12)
+BIN := $(VENV)/bin
+# Changes whenever the environment is another one.
+STAMP := $(VENV)/.made-from-lock
 
-.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay settings-table package
+.DEFAULT_GOAL := help
+.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay settings-table java
 
-help: ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-setup: $(INSTALLED) ## install everything into .venv
+setup: $(STAMP) ## make .venv with the locked packages
 
-$(INSTALLED): requirements.lock
-	@command -v $(PYTHON311) >/dev/null || { echo "Python 3.11 is needed: install it, or call make PYTHON311=/path/to/python3.11"; exit 1; }
-	@test -x $(PYTHON) || $(PYTHON311) -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@echo '$(CURDIR)' > $$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/stationwatch.pth
-	@rm -f $(VENV)/installed-* && touch $@
+run: setup java ## start everything, print the page's address, until Ctrl-C
+	@exec $(BIN)/python -m local_stack run
 
-run: setup ## start everything, print the page's address; Ctrl-C stops it all
-	@$(PYTHON) -m local_stack run
+down: setup ## stop what `run` started, also what a killed `run` left behind
+	@$(BIN)/python -m local_stack down
 
-down: setup ## stop what an interrupted run left behind
-	@$(PYTHON) -m local_stack down
+test: setup java ## every test, on real servers that it starts and stops
+	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test: setup ## every test, on real servers that it starts and stops
-	$(PYTHON) -m pytest -m "not slow"
-
-test-faults: setup ## the long fault tests as well
-	$(PYTHON) -m pytest tests/faults
+test-faults: setup java ## the tests that kill, pause and take minutes
+	@exec $(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: setup ## format, lint, types, import contracts
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
-bench: bench-kernel bench-replay ## every benchmark; figures as JSON in benchmarks/results
+bench: bench-kernel bench-replay ## every benchmark
 
 bench-kernel: setup ## the packed forest against scikit-learn
-	$(PYTHON) -m benchmarks.kernel
+	@exec $(BIN)/python -m benchmarks.kernel $(ARGS)
 
-bench-replay: setup ## a recorded series through the whole pipeline
-	$(PYTHON) -m benchmarks.replay
+bench-replay: setup java ## a recorded real series through the whole pipeline
+	@exec $(BIN)/python -m benchmarks.replay $(ARGS)
 
-settings-table: setup ## print the table of settings for the README
-	@$(PYTHON) -m settings --markdown
+settings-table: setup ## print the settings table of README, and write .env.example
+	@$(BIN)/python -m settings --env-example > .env.example
+	@$(BIN)/python -m settings --markdown
 
-package: setup ## wheel and environment archive for spark-submit, into dist/
-	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
-	tar -czf dist/environment.tar.gz -C $(VENV) --exclude=__pycache__ .
+$(STAMP): requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH: install it, or make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed, $(PYTHON) is another version" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3.11-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@# The checkout itself, as it is: nothing to build, nothing to install again after an edit.
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "stationwatch.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
+	@touch $@
+
+java: $(STAMP)
+	@$(BIN)/python -m local_stack java >/dev/null

@@ -27,8 +27,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 class Settings(BaseSettings):
     """What can be set. Each field is the variable `STATIONWATCH_<NAME>`; `.env` in the working folder is read too."""
 
+    # Other programs may keep their variables in `.env` too; unknown names of ours are refused by `load_settings`.
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="forbid"
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
     )
 
     # Where things are kept
@@ -36,8 +37,8 @@ class Settings(BaseSettings):
         Path(".stationwatch"), description="folder for everything that runs here: servers, checkpoint, MLflow, logs"
     )
     cache: Path = Field(
-        Path(platformdirs.user_cache_dir("stationwatch")),
-        description="folder for downloaded jars, shared by checkouts",
+        default_factory=lambda: Path(platformdirs.user_cache_dir("stationwatch")),
+        description="folder for downloaded jars, shared by checkouts; empty: in the user's cache folder",
     )
 
     # Kafka
@@ -61,7 +62,9 @@ class Settings(BaseSettings):
 
     # What a station measures
     sensors: Annotated[tuple[Sensor, ...], NoDecode] = Field(
-        DEFAULT_SENSORS, description="sensor catalogue: a JSON list, or the path of a file that holds one"
+        DEFAULT_SENSORS,
+        description="sensor catalogue: a JSON list, or the path of a file that holds one; empty: "
+        "temperature, humidity, noise",
     )
 
     # The stream
@@ -197,8 +200,7 @@ def load_settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        problems = [*unknown, *(_describe(one) for one in error.errors(include_url=False) if not _is_unknown(one))]
-        raise SettingsError(_listed(problems)) from error
+        raise SettingsError(_listed([*unknown, *map(_describe, error.errors(include_url=False))])) from error
     except (OSError, ValueError) as error:
         raise SettingsError(_listed([*unknown, str(error)])) from error
     if unknown:
@@ -217,20 +219,15 @@ def settings_or_exit() -> Settings:
 
 def _unknown_variables() -> list[str]:
     """Find names that look like ours and are not: a typo would otherwise be a default in disguise."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    given = {*os.environ, *dotenv_values(".env")}
-    strange = sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
-    return [_with_nearest(name, known) for name in strange]
+    given = (name.upper() for name in {*os.environ, *dotenv_values(".env")})
+    mine = sorted({name.removeprefix(PREFIX).lower() for name in given if name.startswith(PREFIX)})
+    return [_with_nearest(name) for name in mine if name not in Settings.model_fields]
 
 
-def _with_nearest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name.upper(), known, n=1)
-    return f"{name}: no such setting; {f'is {near[0]} meant?' if near else '`make settings-table` lists them'}"
-
-
-def _is_unknown(problem: ErrorDetails) -> bool:
-    """Whether it is a name from `.env` that pydantic refuses; `_unknown_variables` says more about it."""
-    return problem["type"] == "extra_forbidden"
+def _with_nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    advice = f"is {PREFIX}{near[0].upper()} meant?" if near else "`make settings-table` lists them all"
+    return f"{PREFIX}{name.upper()}: no such setting; {advice}"
 
 
 def _describe(problem: ErrorDetails) -> str:
@@ -241,3 +238,32 @@ def _describe(problem: ErrorDetails) -> str:
 
 def _listed(problems: list[str]) -> str:
     return "\n".join([f"settings: {len(problems)} problem(s)", *(f"  {problem}" for problem in problems)])
+
+
+def markdown_table() -> str:
+    """Return the settings as README shows them."""
+    rows = [f"| `{name}` | {f'`{shown}`' if shown else ''} | {text} |" for name, shown, text in _documented()]
+    return "\n".join(["| Variable | Default | What it is |", "|---|---|---|", *rows])
+
+
+def env_example() -> str:
+    """Return the settings as `.env.example` shows them."""
+    head = (
+        "# Copy to .env, which is read in the working folder, and uncomment what you change. Here are the defaults.\n"
+    )
+    return head + "".join(f"\n# {text}\n#{name}={shown}\n" for name, shown, text in _documented())
+
+
+def _documented() -> list[tuple[str, str, str]]:
+    """Return variable, default and description of each setting. What a machine or a list decides is shown empty."""
+    documented = []
+    for name, field in Settings.model_fields.items():
+        shown = str(field.default) if isinstance(field.default, (str, int, float, Path)) else ""
+        documented.append((f"{PREFIX}{name.upper()}", shown, field.description or ""))
+    return documented
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["--markdown"], ["--env-example"]):
+        raise SystemExit("usage: python -m settings --markdown | --env-example")
+    sys.stdout.write(markdown_table() + "\n" if sys.argv[1] == "--markdown" else env_example())

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from local_stack.jars import make_locks
+from local_stack.java import find_java
 from local_stack.programs import Program
 from local_stack.run import run
 from local_stack.run_folder import STOP_SECONDS as PROGRAMS
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         ("up", _up, "start both servers, wait until they answer, create the topics"),
         ("down", _down, "stop both servers, and everything that `run` started"),
         ("status", _status, "say what runs, where and in how much memory"),
+        ("java", _java, "say which Java 17 is used"),
         ("lock", _lock, "resolve the jars anew and write the locks"),
     ):
         verbs.add_parser(name, help=text, description=text).set_defaults(verb=verb)
@@ -109,6 +111,11 @@ def _reset(options: argparse.Namespace) -> int:
     if stack.servers:
         shutil.rmtree(settings_or_exit().home / "checkpoint", ignore_errors=True)
     print(f"{stack.folder} is empty")
+    return 0
+
+
+def _java(options: argparse.Namespace) -> int:
+    print(find_java())
     return 0
 
 

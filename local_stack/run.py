@@ -13,6 +13,7 @@ from typing import NoReturn
 from local_stack.errors import StackError
 from local_stack.first_model import FirstModel, simulated_stations
 from local_stack.jars import spark_kafka_jars
+from local_stack.java import find_java
 from local_stack.ports import HOST, free_ports, is_taken, owner
 from local_stack.processes import STOP_SECONDS
 from local_stack.readiness import api_url, missing_for_ready
@@ -76,6 +77,7 @@ class Plant:
         Raises:
             StationwatchError: something did not start, with the last lines of its log.
         """
+        find_java()
         self._say(f"starting in {self._home}, with logs in {self._home / 'logs'}")
         self._env = {**self._env_of_home(), **self._ports()}
         (self._home / "api.json").unlink(missing_ok=True)
