@@ -16,6 +16,7 @@ from local_stack.jars import spark_kafka_jars
 from local_stack.java import find_java
 from local_stack.ports import HOST, free_ports, is_taken, owner
 from local_stack.processes import STOP_SECONDS
+from local_stack.programs import Program
 from local_stack.readiness import api_url, missing_for_ready
 from local_stack.restarts import Restarts
 from local_stack.run_folder import RunFolder
@@ -41,6 +42,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> int:
     folder = RunFolder(settings.home)
     with folder.taken(say):
         plant = Plant(settings, folder, _unfailing(say))
+        plant.check()
         try:
             plant.start()
             plant.watch()
@@ -66,10 +68,19 @@ class Plant:
         self._cancelled = threading.Event()
         self._model = FirstModel(settings, self._programs, self._env_of_home(), self._cancelled)
         self._pool = ThreadPoolExecutor(2)
-        self._env: dict[str, str] = {}
+        self._env = self._env_of_home()
         self._watched: list[Restarts] = []
         self._begun = self._next_look = time.monotonic()
         self._ready = False
+
+    def check(self) -> None:
+        """Look at Java and at the ports of our own programs before anything is started, which takes a while.
+
+        Raises:
+            StackError: no Java 17, or a port is taken.
+        """
+        find_java()
+        self._env |= self._ports()
 
     def start(self) -> None:
         """Start what there is, in the order of what needs what, as far as possible side by side.
@@ -77,9 +88,7 @@ class Plant:
         Raises:
             StationwatchError: something did not start, with the last lines of its log.
         """
-        find_java()
         self._say(f"starting in {self._home}, with logs in {self._home / 'logs'}")
-        self._env = {**self._env_of_home(), **self._ports()}
         (self._home / "api.json").unlink(missing_ok=True)
         model = self._aside("model", self._model.make) if self._model.possible else None
         with self._timed("servers"):
@@ -87,8 +96,10 @@ class Plant:
         self._env[f"{PREFIX}SPARK_JARS"] = ",".join(map(str, spark_kafka_jars(self._settings.cache)))
         schema = self._aside("schema", self._make_schema)
         self._start_program("api", ["-m", "api"])
-        self._join([schema, model] if model else [schema])
+        self._join("schema", [schema])
+        # It opens Spark and then waits for the model, so that the two starts overlap.
         self._start_program("stream", ["-m", "spark_jobs.detect_anomalies"])
+        self._join("model", [model] if model else [])
         self._start_stations()
         self._wait_ready()
         self._watched += [self._server_restarts(name) for name in self._stack.servers]
@@ -105,31 +116,26 @@ class Plant:
 
     def stop(self) -> None:
         """Stop everything: first who sends, then who reads, last the servers. A second signal makes it quick."""
-        hurry = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: hurry.set())
-        self._say("stopping (again to hurry)")
-        self._cancelled.set()
-        self._pool.shutdown(cancel_futures=True)
-        for program in self._programs.values():
-            if not program.was_started():
-                continue
-            if not program.stop(hurry):
-                self._say(f"{program.name}: did not stop in time and was killed")
-            if program.name == "stations":
-                self._say(f"stations: {program.last_lines(1).splitlines()[-1]}")
-        self._stack.down(_HURRIED_SECONDS if hurry.is_set() else STOP_SECONDS)
-        self._say(f"nothing runs here any more; {self._home} keeps everything for the next start")
+        with _signals_set(threading.Event()) as hurry:
+            self._say("stopping (again to hurry)")
+            self._cancelled.set()
+            self._pool.shutdown(cancel_futures=True)
+            for program in self._programs.values():
+                if program.was_started():
+                    self._stop_program(program, hurry)
+            self._stack.down(_HURRIED_SECONDS if hurry.is_set() else STOP_SECONDS)
+            self._say(f"nothing runs here any more; {self._home} keeps everything for the next start")
+
+    def _stop_program(self, program: Program, hurry: threading.Event) -> None:
+        if not program.stop(hurry):
+            self._say(f"{program.name}: did not stop in time and was killed")
+        if program.name == "stations":
+            self._say(f"stations: {program.last_lines(1).splitlines()[-1]}")
 
     def _env_of_home(self) -> dict[str, str]:
         return {f"{PREFIX}HOME": str(self._home)}
 
     def _ports(self) -> dict[str, str]:
-        """Look at the ports of our own programs before anything is started, which takes a while.
-
-        Raises:
-            StackError: one is taken.
-        """
         chosen = {}
         for name in ("api_port", "stream_metrics_port"):
             port, variable = getattr(self._settings, name), PREFIX + name.upper()
@@ -188,8 +194,8 @@ class Plant:
         yield
         self._say(f"{what}: {time.monotonic() - begun:.1f} s")
 
-    def _join(self, tasks: list[Future[None]]) -> None:
-        for seconds in self._waiting("schema and model"):
+    def _join(self, what: str, tasks: list[Future[None]]) -> None:
+        for seconds in self._waiting(what):
             if all(task.done() for task in tasks) or any(task.done() and task.exception() for task in tasks):
                 break
             self._refuse_dead(seconds)
@@ -260,3 +266,15 @@ def _unfailing(say: Callable[[str], None]) -> Callable[[str], None]:
             say(line)
 
     return say_if_heard
+
+
+@contextmanager
+def _signals_set(event: threading.Event) -> Iterator[threading.Event]:
+    """Let signals set an event, instead of cutting short what must be done to the end."""
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in watched}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

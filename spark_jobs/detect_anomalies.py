@@ -96,8 +96,7 @@ class Stream:
         settings = self.settings
         for warning in self.until("kafka", self._check_topics):
             log.warning(warning)
-        judging = self.until("cassandra", lambda: self._judging(store))
-        prior = self.until("cassandra", lambda: self._identify(judging))
+        # Opened before the model is asked for: at a first start both take half a minute.
         spark = stream_session(
             master=settings.spark_master,
             driver_memory=settings.spark_driver_memory,
@@ -105,16 +104,22 @@ class Stream:
             shuffle_partitions=settings.shuffle_partitions,
             local_checkpoint=path is not None,
         )
-        folder = checkpoint.LocalFolder(path) if path else HadoopFolder(spark, settings.checkpoint_uri)
-        shape = checkpoint.Shape(settings.readings_topic, settings.shards, settings.shuffle_partitions)
-        checkpoint.check_shape(folder, shape, settings.checkpoint_uri)
-        batches = Batches(store, folder, judging, settings.sensors, self._sinks(), self.metrics, self.stop)
-        self._background(watch_champion, judging, settings.champion_poll_seconds, self.stop, self._refused)
         try:
-            self._keep_running(spark, batches, prior)
+            self._judge(store, spark, path)
         finally:
             with suppress(*_JVM_GONE):
                 spark.stop()
+
+    def _judge(self, store: Store, spark: SparkSession, path: Path | None) -> None:
+        settings = self.settings
+        folder = checkpoint.LocalFolder(path) if path else HadoopFolder(spark, settings.checkpoint_uri)
+        shape = checkpoint.Shape(settings.readings_topic, settings.shards, settings.shuffle_partitions)
+        checkpoint.check_shape(folder, shape, settings.checkpoint_uri)
+        judging = self.until("cassandra", lambda: self._judging(store))
+        prior = self.until("cassandra", lambda: self._identify(judging))
+        batches = Batches(store, folder, judging, settings.sensors, self._sinks(), self.metrics, self.stop)
+        self._background(watch_champion, judging, settings.champion_poll_seconds, self.stop, self._refused)
+        self._keep_running(spark, batches, prior)
 
     def _keep_running(self, spark: SparkSession, batches: Batches, prior: Prior) -> None:
         """Start the query, and start it again when a dependency made it fail, with growing pauses."""

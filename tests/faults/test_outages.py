@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from cassandra.cluster import Session
+from cassandra import OperationTimedOut
+from cassandra.cluster import NoHostAvailable, Session
 
 from local_stack.stack import Stack
 from settings import Settings
@@ -40,6 +41,7 @@ def test_a_minute_without_cassandra_and_without_kafka_loses_nothing(
         publisher.publish(during)
         time.sleep(OUTAGE_SECONDS)
         stack.start("cassandra")
+        job.process.wait_until("the oracle's session is back", lambda: answers(session), 60)
         job.wait_until_drained()
         stack.kill("kafka")
         time.sleep(OUTAGE_SECONDS)
@@ -49,3 +51,12 @@ def test_a_minute_without_cassandra_and_without_kafka_loses_nothing(
         assert job.process.alive(), "the job must live through both"
         finish(job, session)
         hold(session, settings, publisher.ledger)
+
+
+def answers(session: Session) -> bool:
+    """Whether the oracle's own connection works."""
+    try:
+        session.execute("SELECT release_version FROM system.local")
+    except (NoHostAvailable, OperationTimedOut):
+        return False
+    return True
