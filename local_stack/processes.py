@@ -102,6 +102,8 @@ class RecordedProcess:
 
     def forget(self) -> None:
         """Drop the record of a process that was stopped on purpose."""
+        if self._child is not None:
+            self._child.poll()  # reaps it
         self._record.unlink(missing_ok=True)
 
     def signal(self, number: signal.Signals) -> None:
@@ -166,8 +168,8 @@ def signals_deferred() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number, _ in caught[:1]:
-            signal.raise_signal(number)
+        for got, _ in caught[:1]:
+            signal.raise_signal(got)
 
 
 def _lives(process: psutil.Process) -> bool:
