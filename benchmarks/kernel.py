@@ -52,6 +52,11 @@ def rows_of(n_rows: int, n_features: int, rng: np.random.Generator) -> np.ndarra
     return np.where(rng.random((n_rows, 1)) < 0.01, 6 * mixed, mixed)
 
 
+def reference_score(forest: IsolationForest, rows: np.ndarray) -> np.ndarray:
+    """Score as scikit-learn does, high for abnormal."""
+    return -forest.score_samples(rows)
+
+
 def seconds(call: Callable[[], np.ndarray], expected: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """CPU time of one call, whose scores are checked.
 
@@ -80,7 +85,7 @@ def compare(n_features: int, rng: np.random.Generator) -> dict[str, Any]:
     for turn in range(max(TURNS.values())):
         for size in (size for size, turns in TURNS.items() if turn < turns):
             rows = rows_of(size, n_features, rng)
-            took, scores = seconds(lambda rows=rows: -forest.score_samples(rows))
+            took, scores = seconds(partial(reference_score, forest, rows))
             scoring = partial(packed.anomaly_score, rows)
             found = {"scikit_learn": took, "packed": min(seconds(scoring, scores)[0] for _ in range(CALLS))}
             if size <= 10_000:

@@ -116,8 +116,15 @@ def run(series: Series, home: Path, speed: str) -> tuple[list[int], dict[str, fl
     write_readings(series.rows[: series.learning], home / "learning.csv")
     write_readings(series.rows, home / "series.csv")
     seconds: dict[str, float] = {}
-    free = {"kafka_port": 0, "cassandra_port": 0, "stream_metrics_port": 0, "api_port": 0}
-    settings = Settings(_env_file=None, home=home, sensors=json.loads(SENSORS), **free)
+    settings = Settings(
+        _env_file=None,
+        home=home,
+        sensors=json.loads(SENSORS),
+        kafka_port=0,
+        cassandra_port=0,
+        stream_metrics_port=0,
+        api_port=0,
+    )
     stack = Stack(settings, say=print)
     try:
         with _timed(seconds, "servers"):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Bits = NDArray[np.uint64]
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _DELTA = np.uint64(0xD1B54A32D192ED03)

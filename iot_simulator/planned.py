@@ -63,4 +63,5 @@ def joined(plans: list[Planned]) -> Planned:
     fields = ("kind", "size", "length", "sign", "periods", "phases")
     bend = Bend(*(np.concatenate([getattr(bend, field) for bend in bends]) for field in fields))
     columns = ("station", "sensor", "start", "magnitude")
-    return Planned(*(np.concatenate([getattr(plan, column) for plan in plans]) for column in columns), bend)
+    joint = {column: np.concatenate([getattr(plan, column) for plan in plans]) for column in columns}
+    return Planned(**joint, bend=bend)

@@ -14,7 +14,7 @@ from typing import Any
 from kafka import KafkaProducer, errors
 from kafka.cluster import ClusterMetadata
 from kafka.partitioner import DefaultPartitioner, murmur2
-from tenacity import RetryError, Retrying, retry_if_exception_type
+from tenacity import RetryError, Retrying, retry_if_exception_type, sleep_using_event
 from tenacity.stop import stop_when_event_set
 from tenacity.wait import wait_exponential_jitter
 
@@ -98,7 +98,7 @@ class Publisher:
         attempts = Retrying(
             retry=retry_if_exception_type((errors.KafkaTimeoutError, errors.KafkaConnectionError)),
             wait=wait_exponential_jitter(multiplier=0.5, max=10),
-            sleep=self._stop.wait,
+            sleep=sleep_using_event(self._stop),
             stop=stop_when_event_set(self._stop),
             before_sleep=lambda state: log.warning(
                 "broker %s does not answer (attempt %d); trying again", self._bootstrap, state.attempt_number

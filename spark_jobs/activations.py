@@ -31,7 +31,9 @@ class Activations:
         return {
             version
             for partition, end in ends.items()
-            for version in np.unique(self.of(partition, _edges(self.by_partition[partition], starts.get(partition, 0), end)))
+            for version in np.unique(
+                self.of(partition, _edges(self.by_partition[partition], starts.get(partition, 0), end))
+            )
         }
 
     def of(self, partition: int, offsets: np.ndarray) -> np.ndarray:

@@ -38,12 +38,12 @@ def champion_udf(spark: SparkSession, champion: LoadedArtefact, sensors: tuple[S
 
     @pandas_udf(RETURNS)  # type: ignore[call-overload]
     def judge(*columns: pd.Series) -> pd.DataFrame:
-        detector, prior = (read(data) for read, data in zip((Detector.from_bytes, Prior.from_bytes), model.value, strict=True))
+        detector, prior = (
+            read(data) for read, data in zip((Detector.from_bytes, Prior.from_bytes), model.value, strict=True)
+        )
         values = np.column_stack([column.to_numpy(np.float64, na_value=np.nan) for column in columns])
         verdicts = detector.judge(without_context(values, sensors, prior))
-        return pd.DataFrame(
-            {"score": verdicts.score, "is_anomaly": verdicts.is_anomaly, "severity": verdicts.severity}
-        )
+        return pd.DataFrame({"score": verdicts.score, "is_anomaly": verdicts.is_anomaly, "severity": verdicts.severity})
 
     return judge
 

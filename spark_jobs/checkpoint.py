@@ -1,7 +1,7 @@
 """The checkpoint folder: whose it is, what shape it was begun with, whether its log is whole, and how to mend it.
 
-    python -m spark_jobs.checkpoint check [--checkpoint FOLDER]
-    python -m spark_jobs.checkpoint repair [--checkpoint FOLDER]
+python -m spark_jobs.checkpoint check [--checkpoint FOLDER]
+python -m spark_jobs.checkpoint repair [--checkpoint FOLDER]
 """
 
 from __future__ import annotations

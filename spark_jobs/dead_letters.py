@@ -57,7 +57,9 @@ def send_dead_letters(
 
 def _send_all(rows: list[dict[str, Any]], topic: str, to: str, kafka: Mapping[str, Any]) -> None:
     producer = _producer(kafka)
-    sent = [producer.send(to, key=_key(topic, row), value=row["value"] or b"", headers=_headers(topic, row)) for row in rows]
+    sent = [
+        producer.send(to, key=_key(topic, row), value=row["value"] or b"", headers=_headers(topic, row)) for row in rows
+    ]
     producer.flush()
     for delivery in sent:
         delivery.get(timeout=0)

@@ -117,7 +117,9 @@ class Judging:
         newest = self._activations.newest()
         if candidate is not None and candidate.version != newest:
             # Offsets that were ever begun stay with the version that may already have written rows for them.
-            self._activate({partition: self._started.get(partition, 0) for partition in {*ends, *self._started}}, candidate.version)
+            self._activate(
+                {partition: self._started.get(partition, 0) for partition in {*ends, *self._started}}, candidate.version
+            )
             self._detectors[candidate.version] = candidate.detector
             log.info("model version %d judges from here on (was %s)", candidate.version, newest)
         fresh = {partition: 0 for partition in ends if partition not in self._activations.by_partition}
@@ -209,7 +211,9 @@ class Judging:
         return artefact.load(data, row.sha256).detector
 
 
-def watch_champion(judging: Judging, pause_seconds: float, stop: threading.Event, on_refused: Callable[[int, Exception], None]) -> None:
+def watch_champion(
+    judging: Judging, pause_seconds: float, stop: threading.Event, on_refused: Callable[[int, Exception], None]
+) -> None:
     """Look for another champion until stopped; a dependency that is away is asked again."""
     while not stop.wait(pause_seconds):
         try:

@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from models.detection.block import Blocks, block_width
 
-PACKED_SCHEMA = "shard int, block binary, accepted binary, rejected binary, minutes binary, stations binary, counts binary"
+PACKED_SCHEMA = (
+    "shard int, block binary, accepted binary, rejected binary, minutes binary, stations binary, counts binary"
+)
 
 REJECTED = pa.schema(
     [
@@ -87,7 +89,12 @@ def unpack(packed: Iterable[pa.RecordBatch], sensors: tuple[str, ...]) -> ShardO
     block = np.frombuffer(b"".join(row["block"] for row in rows), "<f4").reshape(-1, width)
     tables = {
         name: _joined([row[name] for row in rows], schema)
-        for name, schema in (("accepted", ACCEPTED), ("rejected", REJECTED), ("minutes", MINUTES), ("stations", STATIONS))
+        for name, schema in (
+            ("accepted", ACCEPTED),
+            ("rejected", REJECTED),
+            ("minutes", MINUTES),
+            ("stations", STATIONS),
+        )
     }
     counts = sum((np.frombuffer(row["counts"], np.int64) for row in rows), np.zeros(len(COUNTS), np.int64))
     return ShardOutput(Blocks(sensors, block), **tables, counts=counts)

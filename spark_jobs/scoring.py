@@ -126,7 +126,9 @@ class Stage:
 
     def _explain(self, detector: Detector, blocks: Blocks, verdicts: Verdicts, rows: np.ndarray) -> dict[int, bytes]:
         flagged = np.flatnonzero(verdicts.is_anomaly)
-        chosen = Verdicts(*(part[flagged] for part in (verdicts.score, verdicts.severity, verdicts.flags, verdicts.forest)))
+        chosen = Verdicts(
+            *(part[flagged] for part in (verdicts.score, verdicts.severity, verdicts.flags, verdicts.forest))
+        )
         texts = verdict_documents(detector, blocks.take(rows[flagged]), chosen, self.sensors)
         return dict(zip(rows[flagged].tolist(), texts, strict=True))
 

@@ -15,10 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.detection.errors import ArtefactRefused
-from models.detection.kernel import COMMON, IMPLAUSIBLE, MISSING, PER_SENSOR, PER_WITNESS, PRESENT, SENSOR_WIDTH, WITNESSES
+from models.detection.kernel import (
+    COMMON,
+    IMPLAUSIBLE,
+    MISSING,
+    PER_SENSOR,
+    PER_WITNESS,
+    PRESENT,
+    SENSOR_WIDTH,
+    WITNESSES,
+)
 
 BLOCK_VERSION = 1
 _HEADER = struct.Struct("<BBH")  # version, sensors, columns
+
 
 def block_width(n_sensors: int) -> int:
     """Columns of a block for `n_sensors` sensors."""
@@ -90,7 +100,9 @@ def unpack_rows(packed: Sequence[bytes], sensors: tuple[str, ...]) -> Blocks:
     for blob in packed:
         found = _HEADER.unpack_from(blob) if len(blob) >= _HEADER.size else ()
         if found != expected or len(blob) != _HEADER.size + 4 * width:
-            raise ArtefactRefused(f"stored block has (version, sensors, columns) {found}; this release reads {expected}")
+            raise ArtefactRefused(
+                f"stored block has (version, sensors, columns) {found}; this release reads {expected}"
+            )
     rows = np.frombuffer(b"".join(blob[_HEADER.size :] for blob in packed), dtype="<f4")
     return Blocks(sensors, rows.reshape(len(packed), width))
 

@@ -54,7 +54,9 @@ def _document(
     for witness in WITNESSES:
         for number, sensor in enumerate(catalogue):
             u = abs(float(blocks.witness(witness, "u")[row, number]))
-            threshold = float(blocks.witness(witness, "limit")[row, number]) * spec.factors.get(f"{witness}:{sensor.name}", 1.0)
+            threshold = float(blocks.witness(witness, "limit")[row, number]) * spec.factors.get(
+                f"{witness}:{sensor.name}", 1.0
+            )
             fired = u > threshold * float(blocks.witness(witness, "h")[row, number])
             name = f"{witness}:{sensor.name}"
             witnesses.append({"name": name, "score": _finite(u), "threshold": _finite(threshold), "fired": fired})

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 KINDS: Final = ("spike", "dip", "shift", "drift", "stuck", "dropout", "noise_burst", "decorrelation")
 HOLDING: Final = frozenset({KINDS.index("stuck"), KINDS.index("decorrelation")})

@@ -22,7 +22,9 @@ RING = 32  # identities held per station
 OPEN_MINUTES = 3
 CLOCK, RECORD, ORDINAL, FLUSHED = 0, 1, 2, 3
 N_LONGS = 4
-COUNT, FAST, REFERENCE, SPREAD, INNOVATION_SPREAD, DIFF_SPREAD, ACTIVITY, LAST, RUN, LONGEST_RUN, MISSING_RUN = range(11)
+COUNT, FAST, REFERENCE, SPREAD, INNOVATION_SPREAD, DIFF_SPREAD, ACTIVITY, LAST, RUN, LONGEST_RUN, MISSING_RUN = range(
+    11
+)
 N_STATS = 11
 SUM, LEAST, MOST, VALUES = 0, 1, 2, 3
 N_MINUTE = 4
@@ -158,9 +160,12 @@ def _describe(a: StationArrays, prior: PriorArrays, station: int, values: np.nda
         floor = prior.floor[sensor]
         spread = max(floor, math.sqrt(weight * stats[SPREAD] ** 2 + (1 - weight) * prior.spread[sensor] ** 2))
         fast_spread = max(
-            floor, math.sqrt(weight * stats[INNOVATION_SPREAD] ** 2 + (1 - weight) * prior.innovation_spread[sensor] ** 2)
+            floor,
+            math.sqrt(weight * stats[INNOVATION_SPREAD] ** 2 + (1 - weight) * prior.innovation_spread[sensor] ** 2),
         )
-        diff_spread = max(floor, math.sqrt(weight * stats[DIFF_SPREAD] ** 2 + (1 - weight) * prior.diff_spread[sensor] ** 2))
+        diff_spread = max(
+            floor, math.sqrt(weight * stats[DIFF_SPREAD] ** 2 + (1 - weight) * prior.diff_spread[sensor] ** 2)
+        )
         missing = math.isnan(value)
         known = n > 0
         typical = stats[REFERENCE] if known else (0.0 if missing else value)

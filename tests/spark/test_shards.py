@@ -29,5 +29,7 @@ def test_task_of_is_where_spark_puts_an_integer_key(spark: SparkSession) -> None
 def test_the_shard_of_a_key_is_its_crc32(spark: SparkSession) -> None:
     labels = shard_labels(8, 2)
     keys = [b"station-0001", b"", b"\xff\x00", None]
-    frame = spark.createDataFrame([(key,) for key in keys], "key binary").select(shard_label(F.col("key"), labels).alias("l"))
+    frame = spark.createDataFrame([(key,) for key in keys], "key binary").select(
+        shard_label(F.col("key"), labels).alias("l")
+    )
     assert [row["l"] for row in frame.collect()] == [labels[crc32(key or b"") % 8] for key in keys]

@@ -104,7 +104,9 @@ def test_readings_pass_and_bad_records_become_dead_letters_with_their_place(runn
     assert output.rejected.to_pylist()[0]["value"] == b"{"
 
 
-def test_a_duplicate_is_counted_and_a_conflict_is_a_dead_letter_also_in_a_later_batch(running: Running, topic: Topic) -> None:
+def test_a_duplicate_is_counted_and_a_conflict_is_a_dead_letter_also_in_a_later_batch(
+    running: Running, topic: Topic
+) -> None:
     topic.add(reading(second=1), reading(second=1))
     assert running.step().counts.tolist()[:3] == [2, 1, 1]
     topic.add(reading(second=1), reading(second=1, temperature=22.0))
@@ -124,9 +126,7 @@ def test_a_late_reading_is_judged_and_marked(running: Running, topic: Topic) -> 
 
 def test_nothing_depends_on_where_batches_are_cut(spark: SparkSession, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    series = [
-        reading(f"s{n % 5}", second=n, temperature=round(float(20 + rng.normal()), 1)) for n in range(120)
-    ]
+    series = [reading(f"s{n % 5}", second=n, temperature=round(float(20 + rng.normal()), 1)) for n in range(120)]
     outputs = []
     for cut in (120, 7):
         topic = Topic(tmp_path / f"topic-{cut}")
@@ -161,7 +161,9 @@ def test_a_minute_closes_when_the_clock_enters_the_third_minute_after_it(running
     assert (mean, least, most, values) == (22.0, 21.0, 23.0, 2.0)
 
 
-def test_a_station_row_that_is_not_due_is_written_after_a_pause_without_readings(running: Running, topic: Topic) -> None:
+def test_a_station_row_that_is_not_due_is_written_after_a_pause_without_readings(
+    running: Running, topic: Topic
+) -> None:
     topic.add(reading(second=1), record_ms=NOON + 1_000)
     assert running.step().stations.num_rows == 1
     topic.add(reading(second=2), record_ms=NOON + 2_000)

@@ -46,10 +46,13 @@ def test_a_good_record_is_a_reading_in_catalogue_order() -> None:
 
 
 def test_any_offset_is_the_same_instant_and_unknown_fields_are_ignored() -> None:
-    assert validate(event_time="2026-03-01T17:30:00.250+05:30", battery=3, extra={"a": [1]}) [:3] == validate()[:3]
+    assert validate(event_time="2026-03-01T17:30:00.250+05:30", battery=3, extra={"a": [1]})[:3] == validate()[:3]
 
 
-@pytest.mark.parametrize(("ahead_ms", "fits"), [(MAX_AHEAD_MS, True), (MAX_AHEAD_MS + 1, False), (-MAX_BEHIND_MS, True), (-MAX_BEHIND_MS - 1, False)])
+@pytest.mark.parametrize(
+    ("ahead_ms", "fits"),
+    [(MAX_AHEAD_MS, True), (MAX_AHEAD_MS + 1, False), (-MAX_BEHIND_MS, True), (-MAX_BEHIND_MS - 1, False)],
+)
 def test_the_time_window_follows_the_kafka_timestamp(ahead_ms: int, fits: bool) -> None:
     record_ms = NOON + 250 - ahead_ms
     if fits:
@@ -68,7 +71,9 @@ def test_bounds_are_inclusive_and_beyond_plausible_is_still_valid() -> None:
 
 def test_an_optional_sensor_may_be_absent_and_counts_as_missing() -> None:
     lax = Validator((Sensor("temperature"), Sensor("vibration", optional=True)))
-    value = json.dumps({name: GOOD[name] for name in ("schema_version", "station_id", "event_time", "seq", "temperature")})
+    value = json.dumps(
+        {name: GOOD[name] for name in ("schema_version", "station_id", "event_time", "seq", "temperature")}
+    )
     assert math.isnan(lax.validate(KEY, value.encode(), NOON).values[1])
 
 
@@ -114,7 +119,10 @@ _JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(GOOD)), _JSON, max_size=4), st.sets(st.sampled_from(sorted(GOOD)), max_size=2))
+@given(
+    st.dictionaries(st.sampled_from(sorted(GOOD)), _JSON, max_size=4),
+    st.sets(st.sampled_from(sorted(GOOD)), max_size=2),
+)
 def test_no_field_can_raise_anything_but_a_reason(changes: dict[str, Any], absent: set[str]) -> None:
     document = {name: value for name, value in (GOOD | changes).items() if name not in absent}
     try:
