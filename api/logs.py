@@ -18,7 +18,7 @@ def escaped(text: str) -> str:
 class OneLine(logging.Formatter):
     """UTC time, level, logger, text; tracebacks are folded into the line."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 

@@ -99,7 +99,7 @@ def register_openapi(app: APIFlask) -> None:
         "bearer": {"type": "http", "scheme": "bearer", "description": "needed when the API was given tokens"}
     }
 
-    @app.spec_processor
+    @app.spec_processor  # type: ignore[arg-type]
     def complete(spec: dict[str, Any]) -> dict[str, Any]:
         spec["components"].setdefault("schemas", {}).update({"Problem": PROBLEM, "Checks": CHECKS})
         spec["security"] = [{"bearer": []}, {}]

@@ -78,7 +78,7 @@ def register_problems(app: APIFlask, store: StoreProvider) -> None:
             said = "; ".join(found["detail"] for found in errors[:_ERRORS_SAID])
             return problem(422, "invalid-parameter", said, errors=errors)
         detail = error.detail if isinstance(error.detail, str) else None
-        return problem(error.status_code, kind, detail, error.headers, **members)
+        return problem(error.status_code, kind, detail, dict(error.headers), **members)
 
     @app.errorhandler(NotFound)
     def not_found(error: NotFound) -> Response:

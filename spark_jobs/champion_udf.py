@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql.pandas.functions import pandas_udf
 
 from models.detection.artefact import LoadedArtefact
 from models.detection.block import Blocks
@@ -38,9 +38,7 @@ def champion_udf(spark: SparkSession, champion: LoadedArtefact, sensors: tuple[S
 
     @pandas_udf(RETURNS)  # type: ignore[call-overload]
     def judge(*columns: pd.Series) -> pd.DataFrame:
-        detector, prior = (
-            read(data) for read, data in zip((Detector.from_bytes, Prior.from_bytes), model.value, strict=True)
-        )
+        detector, prior = Detector.from_bytes(model.value[0]), Prior.from_bytes(model.value[1])
         values = np.column_stack([column.to_numpy(np.float64, na_value=np.nan) for column in columns])
         verdicts = detector.judge(without_context(values, sensors, prior))
         return pd.DataFrame({"score": verdicts.score, "is_anomaly": verdicts.is_anomaly, "severity": verdicts.severity})

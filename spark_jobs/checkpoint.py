@@ -35,7 +35,7 @@ class AlreadyRunning(StationwatchError):
 
 @dataclass(frozen=True)
 class Shape:
-    """What a checkpoint is begun with and keeps. Partitions of the topic may grow; sensors follow the state's header."""
+    """What a checkpoint is begun with and keeps. Partitions may grow; sensors follow the state's header."""
 
     topic: str
     shards: int
@@ -139,12 +139,8 @@ def check_shape(folder: Folder, wanted: Shape, where: str) -> None:
 
 def torn_files(folder: Folder) -> list[str]:
     """Return the log files that Spark cannot read, `offsets/12` or `commits/12`, of all that are there."""
-    torn = []
-    for log in _LOGS:
-        for name in folder.names(log):
-            if name.isdecimal() and not _is_whole(folder.read(f"{log}/{name}") or b""):
-                torn.append(f"{log}/{name}")
-    return torn
+    numbered = (f"{log}/{name}" for log in _LOGS for name in folder.names(log) if name.isdecimal())
+    return [name for name in numbered if not _is_whole(folder.read(name) or b"")]
 
 
 def refuse_torn(folder: Folder, where: str) -> None:

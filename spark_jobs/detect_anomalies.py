@@ -21,7 +21,7 @@ from typing import TypeVar
 from py4j.protocol import Py4JError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from models.detection.errors import (
     ArtefactRefused,
@@ -184,7 +184,9 @@ class Stream:
             # Before the first offsets are known both are the text "null".
             newest, done = (json.loads(text or "null") or {} for text in (source.latestOffset, source.endOffset))
             ends, begun = (offsets.get(self.settings.readings_topic, {}) for offsets in (newest, done))
-            self.metrics.lag({int(partition): int(end) - int(begun.get(partition, 0)) for partition, end in ends.items()})
+            self.metrics.lag(
+                {int(partition): int(end) - int(begun.get(partition, 0)) for partition, end in ends.items()}
+            )
 
     def until(self, dependency: str, attempt: Callable[[], Result]) -> Result:
         """Try until it works, saying so, with growing pauses.

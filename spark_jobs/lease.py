@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class DriverLease:
-    """Held by one driver per topic and keyspace. A file lock guards a checkpoint on one machine, this guards all others."""
+    """Held by one driver per topic and keyspace, where the file lock of a checkpoint does not reach."""
 
     def __init__(self, store: Store, topic: str, checkpoint: str) -> None:
         self._store = store

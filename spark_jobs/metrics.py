@@ -17,26 +17,42 @@ class StreamMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        new = {"registry": self.registry}
-        self._consumed = Counter("iot_readings_consumed", "Kafka records taken by the stream", **new)
-        self._rejected = Counter("iot_readings_rejected", "Records that were no readings", ["reason"], **new)
-        self._duplicate = Counter("iot_readings_duplicate", "Readings taken before, with equal content", **new)
-        self._late = Counter("iot_readings_late", "Readings not after their station's clock", **new)
-        self._minute_closed = Counter("iot_readings_minute_closed", "Readings too late for their minute", **new)
-        self._scored = Counter("iot_readings_scored", "Readings judged", ["model_version"], **new)
-        self._anomalies = Counter("iot_anomalies", "Anomalies stored", ["severity_class", "witness"], **new)
-        self._batch = Histogram(
-            "iot_batch_duration_seconds", "Time of a batch", buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300), **new
+        self._consumed = Counter("iot_readings_consumed", "Kafka records taken by the stream", registry=self.registry)
+        self._rejected = Counter(
+            "iot_readings_rejected", "Records that were no readings", ["reason"], registry=self.registry
         )
-        self._lag = Gauge("iot_kafka_lag_records", "Records in Kafka that are not stored yet", ["partition"], **new)
-        self._last = Gauge("iot_last_batch_timestamp_seconds", "When the last batch was stored", **new)
-        self._model = Gauge("iot_model_info", "1 for the version that judges", ["version"], **new)
-        self._swap_failures = Counter("iot_model_swap_failures", "Champions that were refused", **new)
-        self._waiting = Gauge("iot_stream_waiting", "1 while the stream waits for a dependency", ["dependency"], **new)
-        self._restarts = Counter("iot_stream_restarts", "Starts of the query after a failure", **new)
+        self._duplicate = Counter(
+            "iot_readings_duplicate", "Readings taken before, with equal content", registry=self.registry
+        )
+        self._late = Counter("iot_readings_late", "Readings not after their station's clock", registry=self.registry)
+        self._minute_closed = Counter(
+            "iot_readings_minute_closed", "Readings too late for their minute", registry=self.registry
+        )
+        self._scored = Counter("iot_readings_scored", "Readings judged", ["model_version"], registry=self.registry)
+        self._anomalies = Counter(
+            "iot_anomalies", "Anomalies stored", ["severity_class", "witness"], registry=self.registry
+        )
+        self._batch = Histogram(
+            "iot_batch_duration_seconds",
+            "Time of a batch",
+            buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300),
+            registry=self.registry,
+        )
+        self._lag = Gauge(
+            "iot_kafka_lag_records", "Records in Kafka that are not stored yet", ["partition"], registry=self.registry
+        )
+        self._last = Gauge("iot_last_batch_timestamp_seconds", "When the last batch was stored", registry=self.registry)
+        self._model = Gauge("iot_model_info", "1 for the version that judges", ["version"], registry=self.registry)
+        self._swap_failures = Counter("iot_model_swap_failures", "Champions that were refused", registry=self.registry)
+        self._waiting = Gauge(
+            "iot_stream_waiting", "1 while the stream waits for a dependency", ["dependency"], registry=self.registry
+        )
+        self._restarts = Counter("iot_stream_restarts", "Starts of the query after a failure", registry=self.registry)
         self._latency = _LatencyCollector()
         self.registry.register(self._latency)
-        Gauge("iot_build_info", "1 for the release that runs", ["version"], **new).labels(_release()).set(1)
+        Gauge("iot_build_info", "1 for the release that runs", ["version"], registry=self.registry).labels(
+            _release()
+        ).set(1)
 
     def serve(self, port: int) -> str:
         """Serve the metrics on loopback; return the address."""

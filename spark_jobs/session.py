@@ -57,7 +57,8 @@ def stream_session(
     """Open the session; under spark-submit its own master, memory and jars hold.
 
     Args:
-        master, driver_memory: of a session that this process launches itself.
+        master: of a session that this process launches itself.
+        driver_memory: of such a session, as `768m`.
         jars: paths of the Kafka source's jars, comma-separated; empty where spark-submit brings them.
         shuffle_partitions: tasks per batch.
         local_checkpoint: the checkpoint lies on this machine's disk.

@@ -56,7 +56,8 @@ def check_topics(kafka: Mapping[str, Any], topic: str, rejected_topic: str) -> l
 
     Args:
         kafka: client settings of kafka-python, with `bootstrap_servers`.
-        topic, rejected_topic: of readings and of dead letters.
+        topic: of readings.
+        rejected_topic: of dead letters.
 
     Returns:
         Warnings, one sentence each.

@@ -41,8 +41,8 @@ class Blocks:
 
     Args:
         sensors: names, in the order of the columns.
-        rows: (n_rows, block_width(n_sensors)) float32. Values in the sensors' units, `elapsed` in seconds, `u` signed in
-            spreads, `limit` in spreads, `h` and `weight` dimensionless, runs in readings.
+        rows: (n_rows, block_width(n_sensors)) float32. Values in the sensors' units, `elapsed` in seconds, `u`
+            signed, in spreads, `limit` in spreads, `h` and `weight` dimensionless, runs in readings.
     """
 
     sensors: tuple[str, ...]
@@ -108,6 +108,6 @@ def unpack_rows(packed: Sequence[bytes], sensors: tuple[str, ...]) -> Blocks:
 
 
 __all__ = [
-    "BLOCK_VERSION", "COMMON", "IMPLAUSIBLE", "MISSING", "PER_SENSOR", "PER_WITNESS", "PRESENT", "SENSOR_WIDTH", "WITNESSES",
-    "Blocks", "block_width", "pack_row", "unpack_rows",
+    "BLOCK_VERSION", "COMMON", "IMPLAUSIBLE", "MISSING", "PER_SENSOR", "PER_WITNESS", "PRESENT", "SENSOR_WIDTH",
+    "WITNESSES", "Blocks", "block_width", "pack_row", "unpack_rows",
 ]  # fmt: skip

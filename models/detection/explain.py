@@ -24,7 +24,8 @@ def verdict_documents(
 
     Args:
         detector: the version that judged.
-        blocks, verdicts: n readings and what was said of them.
+        blocks: n readings.
+        verdicts: what was said of them.
         catalogue: the stream's sensors, in the blocks' order.
     """
     shares = _contributions(blocks)
@@ -33,7 +34,7 @@ def verdict_documents(
 
 
 def _contributions(blocks: Blocks) -> np.ndarray:
-    """Share of each sensor in the verdict, (n, n_sensors), summing to 1: its worst witness or rule over all sensors'."""
+    """Share of each sensor in the verdict, (n, n_sensors), summing to 1: its worst witness or rule among all."""
     worst = np.zeros((len(blocks), len(blocks.sensors)))
     for witness in WITNESSES:
         worst = np.maximum(worst, np.abs(blocks.witness(witness, "u")) / blocks.witness(witness, "limit"))

@@ -4,8 +4,8 @@ Everything the compiled functions know about columns is written in this file, be
 the file a function stands in. `block.py` names the columns of a block, `state.py` packs and grows the arrays.
 
 Time is counted in the station's own cadence: an average with time constant t moves by 1 - exp(-elapsed / cadence / t),
-and at least by 1/(n + 1) while it is young. A statistic moves by at most `MAX_STEP` spreads per reading, so that a fault
-is not learnt at once; what a model says never reaches it.
+and at least by 1/(n + 1) while it is young. A statistic moves by at most `MAX_STEP` spreads per reading, so that a
+fault is not learnt at once; what a model says never reaches it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StationArrays(NamedTuple):
     identities: (n, RING) uint64 hashes of (event_time, seq). contents: (n, RING) uint32 hashes of the values.
     cadence: (n,) float32, mean interval in s. stats: (n, n_sensors, N_STATS) float32.
     minutes: (n, OPEN_MINUTES) int32 minute of the epoch or NO_MINUTE. minute_readings: (n, OPEN_MINUTES) int32.
-    minute_stats: (n, OPEN_MINUTES, n_sensors, N_MINUTE) float32, the sum relative to the minute's first value, which is in
+    minute_stats: (n, OPEN_MINUTES, n_sensors, N_MINUTE) float32, the sum relative to the minute's first value, in
     minute_first: (n, OPEN_MINUTES, n_sensors) float32.
     """
 
@@ -338,8 +338,8 @@ def close_until(
 def step(a: StationArrays, prior: PriorArrays, batch: Batch) -> int:
     """Take the readings of a batch in order; return the number of closed minutes.
 
-    Source: the order of events is design section 2.3: forget after a week, duplicate or conflict, late or not, describe,
-    then learn.
+    Source: the order of events is design section 2.3: forget after a week, duplicate or conflict, late or not,
+    describe, then learn.
     """
     closed = 0
     for n in range(len(batch.station)):

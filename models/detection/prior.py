@@ -73,7 +73,7 @@ class Prior:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def for_sensors(self, names: tuple[str, ...]) -> Prior:
-        """Return the prior for another catalogue: a sensor it does not know gets rules only (its limits are infinite)."""
+        """Return the prior for another catalogue: a sensor it does not know gets rules only."""
         if names == self.sensors:
             return self
         unknown = neutral_prior(names, self.cadence)

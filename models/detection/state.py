@@ -208,7 +208,7 @@ class ShardState:
         if header.layout != LAYOUT:
             raise StateRefused(
                 f"the checkpoint holds state layout {header.layout}; this release reads {LAYOUT}. "
-                "Run the release that wrote it, or start a fresh checkpoint: it replays the topic (docs/architecture.md)."
+                "Run the release that wrote it, or start a fresh checkpoint: it replays the topic."
             )
         at = 4 + size
         lengths = np.frombuffer(data, np.uint8, header.stations, at).tolist()

@@ -62,7 +62,7 @@ def score_of(ratio: np.ndarray) -> np.ndarray:
 
 
 def severity_of(ratio: np.ndarray, flagged: np.ndarray) -> np.ndarray:
-    """Map multiples of the limit to 0…100: twice the limit is 50, four times is 75. (n,) float32, 0 where not flagged."""
+    """Map multiples of the limit to 0…100: twice the limit is 50, four times is 75. (n,) float32, 0 if not flagged."""
     return np.where(flagged, 100.0 * (1.0 - 1.0 / np.maximum(ratio, 1.0)), 0.0).astype(np.float32)
 
 

@@ -117,7 +117,7 @@ def test_a_paused_cassandra_costs_nobody_more_than_two_seconds(stack: Stack, api
     paths = ["/api/latest_anomalies", "/api/outliers_count?time_range=30d", "/", "/readyz"]
     stack.pause("cassandra")
     try:
-        # More at once than the server has threads: the first ones wait for the driver, the others must not wait for them.
+        # More at once than the server has threads: the first wait for the driver, the others must not wait for them.
         with ThreadPoolExecutor(40) as clients:
             asked = [clients.submit(api.get, paths[number % 4]) for number in range(12)]
             alive = api.get("/livez")

@@ -98,4 +98,4 @@ def test_repair_refuses_a_hole_in_the_middle(tmp_path: Path) -> None:
 
 def test_only_a_folder_of_this_machine_is_local() -> None:
     assert local_path("hdfs://name/checkpoint") is None
-    assert local_path("file:///tmp/a%20b") == Path("/tmp/a b")
+    assert local_path("file:///srv/a%20b") == Path("/srv/a b")

@@ -1,0 +1,40 @@
+"""The champion as a pandas UDF in SQL gives what the detector gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyspark.sql import SparkSession
+from sklearn.ensemble import IsolationForest
+
+from models.detection.artefact import LoadedArtefact
+from models.detection.detector import Detector, Spec
+from models.detection.features import feature_names
+from models.detection.forest import PackedForest
+from models.detection.prior import Prior
+from models.detection.sensors import DEFAULT_SENSORS
+from spark_jobs.champion_udf import champion_udf, without_context
+
+NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
+ROWS = [(21.0, 48.0, 61.0), (90.0, 48.0, 61.0), (None, 48.0, 61.0)]
+
+
+def champion() -> LoadedArtefact:
+    rng = np.random.default_rng(5)
+    forest = IsolationForest(n_estimators=20, random_state=5).fit(rng.normal(size=(500, 12)))
+    packed = PackedForest.from_sklearn(forest, feature_names(NAMES))
+    spec = Spec(NAMES, (21.0, 48.0, 61.0), (2.0, 5.0, 5.0), 0.4, 0.7, 1.0)
+    ones = np.ones(3)
+    prior = Prior(NAMES, 1.0, ones, ones, ones, ones * 0.01, ones * 20, np.full((3, 2), 5.0))
+    return LoadedArtefact(Detector(spec, packed), prior, "0" * 64)
+
+
+def test_sql_gives_the_detectors_scores(spark: SparkSession) -> None:
+    """Breaks when columns are mixed up, nulls are not missing values, or a rule is lost on the way."""
+    loaded = champion()
+    spark.udf.register("judge", champion_udf(spark, loaded, DEFAULT_SENSORS))
+    spark.createDataFrame(ROWS, "temperature double, humidity double, noise double").createOrReplaceTempView("readings")
+    told = spark.sql("SELECT judge(temperature, humidity, noise) AS said FROM readings").collect()
+    values = np.array([[np.nan if value is None else value for value in row] for row in ROWS])
+    expected = loaded.detector.judge(without_context(values, DEFAULT_SENSORS, loaded.prior))
+    assert [row["said"]["score"] for row in told] == expected.score.tolist()
+    assert [row["said"]["is_anomaly"] for row in told] == [False, True, False]
