@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay settings-table java
+.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay package settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ bench-kernel: setup ## the packed forest against scikit-learn
 
 bench-replay: setup java ## a recorded real series through the whole pipeline
 	@exec $(BIN)/python -m benchmarks.replay $(ARGS)
+
+package: setup ## a wheel and an archive of the environment for spark-submit, in dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@rm -rf build stationwatch.egg-info
+	@# Spark is the cluster's own.
+	tar -czf dist/environment.tar.gz -C $(VENV) --exclude=__pycache__ --exclude=site-packages/pyspark .
 
 settings-table: setup ## print the settings table of README, and write .env.example
 	@$(BIN)/python -m settings --env-example > .env.example
