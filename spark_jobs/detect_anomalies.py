@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from py4j.protocol import Py4JError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -133,7 +133,7 @@ class Stream:
             if failure is None or self.stop.is_set():
                 break
             problem = batches.error or failure
-            if isinstance(problem, (*FATAL, *_JVM_GONE)) or "KAFKA_DATA_LOSS" in str(failure):
+            if isinstance(problem, FATAL) or _jvm_is_gone(problem) or "KAFKA_DATA_LOSS" in str(failure):
                 raise _explained(problem, failure)
             pause = 1.0 if batches.done > done else min(pause * 2, LONGEST_PAUSE_SECONDS)
             log.error("the query ended and starts again in %.0f s: %s", pause, _first_line(problem))
@@ -254,12 +254,17 @@ class Stream:
 def _explained(problem: Exception, failure: Exception) -> StationwatchError:
     if isinstance(problem, StationwatchError):
         return problem
-    if isinstance(problem, _JVM_GONE):
+    if _jvm_is_gone(problem):
         return StationwatchError(f"Spark's JVM is gone ({_first_line(problem)}); its last words are in the log above")
     return StationwatchError(
         "Kafka no longer has offsets that were not read yet (the topic was deleted, or its retention was shorter than "
         f"the stream's absence): {_first_line(failure)}. See docs/architecture.md, 'When Kafka lost readings'"
     )
+
+
+def _jvm_is_gone(problem: Exception) -> bool:
+    """Whether nobody answers any more. An error that the JVM itself reports is a Py4JJavaError, and passes."""
+    return isinstance(problem, _JVM_GONE) and not isinstance(problem, Py4JJavaError)
 
 
 def _first_line(error: Exception) -> str:
