@@ -53,7 +53,7 @@ Result = TypeVar("Result")
 FATAL = (StateRefused, StreamIdentityMismatch, ArtefactRefused, checkpoint.CheckpointTorn, checkpoint.AlreadyRunning)
 LONGEST_PAUSE_SECONDS = 30.0
 # A signal to the whole process group reaches Spark's JVM as well, and may stop it first.
-_JVM_GONE = (Py4JError, OSError)
+_JVM_GONE = (Py4JError, ConnectionError)
 
 
 class Stopped(Exception):  # noqa: N818 - the ordinary end, not an error
