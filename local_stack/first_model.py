@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from settings import Settings
 # 12 stretches of 600 readings of 25 stations: 180,000 readings, the most that thresholds need.
 STATIONS, STRETCHES, STRETCH_ROWS = 25, 12, 600
 _DAY_SECONDS = 86_400
+# What the training prints first, with the registry open.
+_OPENED = re.compile(r"^\d+ readings of ", re.MULTILINE)
 
 
 def simulated_stations(settings: Settings) -> int:
@@ -30,6 +33,9 @@ def simulated_stations(settings: Settings) -> int:
 class FirstModel:
     """Trains a champion when there is none.
 
+    Two processes that open an empty MLflow registry at once make its tables twice, and one of them fails. Whoever else
+    needs the registry waits for `registry_open`.
+
     Args:
         settings: stations, sensors, or the user's own readings.
         programs: with `history` and `train`.
@@ -41,6 +47,7 @@ class FirstModel:
         self, settings: Settings, programs: Mapping[str, Program], env: Mapping[str, str], cancelled: threading.Event
     ) -> None:
         self._settings, self._programs, self._env, self._cancelled = settings, programs, env, cancelled
+        self.registry_open = threading.Event()
 
     @property
     def possible(self) -> bool:
@@ -53,9 +60,18 @@ class FirstModel:
         Raises:
             StackError: a command failed; with the end of its log.
         """
-        readings = self._settings.training_readings or self._history()
-        arguments = ["-m", "models.train", "--readings", str(readings), "--if-no-champion"]
-        self._programs["train"].run(arguments, self._env, self._cancelled)
+        try:
+            readings = self._settings.training_readings or self._history()
+            arguments = ["-m", "models.train", "--readings", str(readings), "--if-no-champion"]
+            self._programs["train"].run(arguments, self._env, self._cancelled, self._look_at_registry)
+        finally:
+            self.registry_open.set()
+
+    def _look_at_registry(self) -> None:
+        if not self.registry_open.is_set() and _OPENED.search(
+            self._programs["train"].log.read_text("utf-8", "replace")
+        ):
+            self.registry_open.set()
 
     def _history(self) -> Path:
         settings = self._settings

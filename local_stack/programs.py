@@ -63,15 +63,27 @@ class Program:
         """How it ended, when it was started here."""
         return self._process.exit_status
 
-    def run(self, arguments: Sequence[str], env: Mapping[str, str], cancelled: threading.Event) -> None:
+    def run(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cancelled: threading.Event,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
         """Run a command to its end.
+
+        Args:
+            arguments: of python.
+            env: environment variables above this process's own.
+            cancelled: once set, the command is stopped.
+            watch: called now and then meanwhile.
 
         Raises:
             StackError: it failed, or `cancelled` was set and it was stopped; with the end of its log.
         """
         self.start(arguments, env)
         while self.runs() and not cancelled.wait(_POLL_SECONDS):
-            pass
+            watch()
         status = self.exit_status
         self.stop()
         if status is None:

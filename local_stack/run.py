@@ -96,7 +96,7 @@ class Plant:
         self._env[f"{PREFIX}SPARK_JARS"] = ",".join(map(str, spark_kafka_jars(self._settings.cache)))
         schema = self._aside("schema", self._make_schema)
         self._start_program("api", ["-m", "api"])
-        self._join("schema", [schema])
+        self._join("schema and registry", [schema], lambda: model is None or self._model.registry_open.is_set())
         # It opens Spark and then waits for the model, so that the two starts overlap.
         self._start_program("stream", ["-m", "spark_jobs.detect_anomalies"])
         self._join("model", [model] if model else [])
@@ -194,11 +194,15 @@ class Plant:
         yield
         self._say(f"{what}: {time.monotonic() - begun:.1f} s")
 
-    def _join(self, what: str, tasks: list[Future[None]]) -> None:
-        for seconds in self._waiting(what):
-            if all(task.done() for task in tasks) or any(task.done() and task.exception() for task in tasks):
+    def _join(self, what: str, tasks: list[Future[None]], enough: Callable[[], bool] = lambda: True) -> None:
+        for _ in self._waiting(what):
+            if (
+                any(task.done() and task.exception() for task in tasks)
+                or all(task.done() for task in tasks)
+                and enough()
+            ):
                 break
-            self._refuse_dead(seconds)
+            self._refuse_dead()
         for task in tasks:
             if task.done():
                 task.result()
@@ -207,7 +211,7 @@ class Plant:
         begun = time.monotonic()
         missing: dict[str, str] = {"api": "has no address yet"}
         for seconds in self._waiting("stream"):
-            self._refuse_dead(seconds)
+            self._refuse_dead()
             url = api_url(self._home)
             missing = missing_for_ready(url) if url else missing
             if not missing or seconds > READY_SECONDS or ("model" in missing and not self._model.possible):
@@ -227,7 +231,7 @@ class Plant:
             yield now - begun
             time.sleep(_POLL_SECONDS)
 
-    def _refuse_dead(self, seconds: float) -> None:
+    def _refuse_dead(self) -> None:
         for one in self._watched:
             if not one.lives():
                 raise StackError(one.ended())

@@ -205,6 +205,18 @@ def test_a_plants_own_kafka_gets_simulated_readings_only_when_asked(
     assert FirstModel(settings, {}, {}, threading.Event()).possible is (stations > 0)
 
 
+def test_the_registry_counts_as_open_when_the_training_has_opened_it(folder: RunFolder, tmp_path: Path) -> None:
+    """Breaks when the stream opens an empty registry beside the training, and both make its tables."""
+    model = FirstModel(_settings(tmp_path), folder.programs, {}, threading.Event())
+    seen: list[bool] = []
+    log = folder.programs["train"].log
+    for line in ("INFO something of MLflow's\n", "180000 readings of 25 stations (0 impossible left out)\n"):
+        log.write_text(line)
+        model._look_at_registry()
+        seen.append(model.registry_open.is_set())
+    assert seen == [False, True]
+
+
 def test_the_users_own_history_trains_the_first_model(folder: RunFolder, tmp_path: Path) -> None:
     """Breaks when a plant's own readings are not what its first model learns from."""
     settings = _settings(tmp_path, stations=0, training_readings=tmp_path / "nothing.csv", cassandra_hosts="plant")
@@ -213,6 +225,7 @@ def test_the_users_own_history_trains_the_first_model(folder: RunFolder, tmp_pat
     with pytest.raises(StackError, match=r"(?s)train ended.*nothing\.csv"):
         model.make()
     assert not folder.programs["history"].log.exists()
+    assert model.registry_open.is_set(), "nobody may wait for a training that has ended"
 
 
 def _settings(home: Path, **given: object) -> Settings:
