@@ -190,15 +190,18 @@ class Settings(BaseSettings):
         return self.mlflow_tracking_uri or f"sqlite:///{(self.home / 'mlflow' / 'mlflow.db').resolve()}"
 
 
-def load_settings() -> Settings:
+def load_settings(**given: object) -> Settings:
     """Read the environment.
+
+    Args:
+        given: settings that a command line names, which win; as text or as they are.
 
     Raises:
         SettingsError: one message that names every bad variable, its value and what is expected.
     """
     unknown = _unknown_variables()
     try:
-        settings = Settings()
+        settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError(_listed([*unknown, *map(_describe, error.errors(include_url=False))])) from error
     except (OSError, ValueError) as error:
@@ -208,10 +211,10 @@ def load_settings() -> Settings:
     return settings
 
 
-def settings_or_exit() -> Settings:
+def settings_or_exit(**given: object) -> Settings:
     """Read the environment, or print every problem and exit with status 2."""
     try:
-        return load_settings()
+        return load_settings(**given)
     except SettingsError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error

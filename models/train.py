@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,15 +10,13 @@ from pathlib import Path
 from models.detection.errors import StationwatchError
 from models.detection.prior import Prior
 from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry, Version
-from settings import PREFIX, Settings, settings_or_exit
+from settings import Settings, settings_or_exit
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command: 0 when a version was registered or none was needed, 2 with a sentence when it could not."""
     options = _parse(arguments)
-    if options.sensors:
-        os.environ[f"{PREFIX}SENSORS"] = options.sensors
-    settings = settings_or_exit()
+    settings = settings_or_exit(**({"sensors": options.sensors} if options.sensors else {}))
     try:
         return _run(options, settings)
     except (StationwatchError, OSError) as error:

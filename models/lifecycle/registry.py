@@ -7,6 +7,7 @@ tag and is created last, so that a crash leaves a run at most; moving an alias i
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import tempfile
@@ -297,4 +298,16 @@ def _client(tracking_uri: str) -> MlflowClient:
 
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    with _alone(tracking_uri):
+        return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+@contextmanager
+def _alone(tracking_uri: str) -> Iterator[None]:
+    """Let one process at a time open a sqlite registry: two that make its tables at once break each other."""
+    if not tracking_uri.startswith(_SQLITE):
+        yield
+        return
+    with Path(f"{tracking_uri.removeprefix(_SQLITE)}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

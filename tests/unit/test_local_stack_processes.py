@@ -80,8 +80,11 @@ def test_a_deaf_process_is_killed_after_the_deadline(process: RecordedProcess, t
 def test_ctrl_c_waits_until_the_process_is_recorded() -> None:
     """Breaks when Ctrl-C between start and record leaves an orphan nobody knows of."""
     reached = False
+    # A shell without job control starts what runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), signals_deferred():
         signal.raise_signal(signal.SIGINT)
         reached = True
     assert reached
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
