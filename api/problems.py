@@ -8,6 +8,7 @@ from typing import Any
 
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, g
+from werkzeug.datastructures import Headers
 
 from api.store_handle import StoreProvider
 from api.wire import PROBLEM_MIMETYPE, PROBLEM_TYPE_PREFIX
@@ -78,7 +79,7 @@ def register_problems(app: APIFlask, store: StoreProvider) -> None:
             said = "; ".join(found["detail"] for found in errors[:_ERRORS_SAID])
             return problem(422, "invalid-parameter", said, errors=errors)
         detail = error.detail if isinstance(error.detail, str) else None
-        return problem(error.status_code, kind, detail, dict(error.headers), **members)
+        return problem(error.status_code, kind, detail, dict(Headers(error.headers)), **members)
 
     @app.errorhandler(NotFound)
     def not_found(error: NotFound) -> Response:
