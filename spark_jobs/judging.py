@@ -173,6 +173,8 @@ class Judging:
         self._keep(champion, loaded)
 
     def _keep(self, version: Version, loaded: artefact.LoadedArtefact) -> None:
+        # Fills the cache of compiled code that the workers of this machine load from.
+        loaded.detector.forest.warm_up()
         with self._lock:
             self._candidate = Candidate(version.number, loaded.detector.to_bytes())
 
