@@ -23,6 +23,7 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
+from local_stack.jars import spark_kafka_jars
 from local_stack.stack import Stack, endpoints_settings
 from settings import PREFIX, Settings
 from storage.anomalies import by_station
@@ -188,7 +189,8 @@ def _environment(settings: Settings) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == f"{PREFIX}CACHE"}
     names = ("home", "kafka_bootstrap", "cassandra_hosts", "cassandra_port", "stream_metrics_port", "api_port")
     mine = {f"{PREFIX}{name.upper()}": str(getattr(settings, name)) for name in names}
-    return {**own, **mine, f"{PREFIX}SENSORS": SENSORS, "PYTHONPATH": str(ROOT)}
+    jars = ",".join(map(str, spark_kafka_jars(settings.cache)))
+    return {**own, **mine, f"{PREFIX}SENSORS": SENSORS, f"{PREFIX}SPARK_JARS": jars, "PYTHONPATH": str(ROOT)}
 
 
 def _do(environment: dict[str, str], module: str, *arguments: str) -> None:
