@@ -14,6 +14,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from models.detection.errors import BrokerUnavailable
 
 _DETAIL_BYTES = 2_000
+_VALUE_BYTES = 1_048_588  # what a broker takes by default; the dead-letter topic takes a little more, for headers
 
 _producers: dict[tuple[int, str], KafkaProducer] = {}
 
@@ -58,7 +59,10 @@ def send_dead_letters(
 def _send_all(rows: list[dict[str, Any]], topic: str, to: str, kafka: Mapping[str, Any]) -> None:
     producer = _producer(kafka)
     sent = [
-        producer.send(to, key=_key(topic, row), value=row["value"] or b"", headers=_headers(topic, row)) for row in rows
+        producer.send(
+            to, key=_key(topic, row), value=(row["value"] or b"")[:_VALUE_BYTES], headers=_headers(topic, row)
+        )
+        for row in rows
     ]
     producer.flush()
     for delivery in sent:
@@ -81,6 +85,9 @@ def _headers(topic: str, row: dict[str, Any]) -> list[tuple[str, bytes]]:
     encoded = [(name, str(value).encode("utf-8", "backslashreplace")) for name, value in headers.items()]
     if row["key"] is not None:
         encoded.append(("key", row["key"]))
+    if len(row["value"] or b"") > _VALUE_BYTES:
+        # A compressed batch may carry a record that no broker takes alone.
+        encoded.append(("truncated_from", str(len(row["value"])).encode()))
     if row["value"] is None:
         encoded.append(("null_value", b"true"))
     return encoded
@@ -90,5 +97,7 @@ def _producer(kafka: Mapping[str, Any]) -> KafkaProducer:
     """Return this process's producer; a forked worker makes its own."""
     identity = (os.getpid(), str(kafka["bootstrap_servers"]))
     if identity not in _producers:
-        _producers[identity] = KafkaProducer(acks="all", linger_ms=5, max_block_ms=10_000, **kafka)
+        _producers[identity] = KafkaProducer(
+            acks="all", linger_ms=5, max_block_ms=10_000, max_request_size=2 * _VALUE_BYTES, **kafka
+        )
     return _producers[identity]

@@ -52,15 +52,20 @@ class Judging:
         self._registry = registry
         self._topic = topic
         self._model_name = model_name
-        self._activations = Activations(stream.activations(store, topic))
-        progress = stream.progress(store, topic)
-        self._started: Offsets = {p: row.started_to or 0 for p, row in progress.partitions.items()}
+        self._read()
         self._detectors: dict[int, bytes] = {}
         self._broadcast: dict[int, Broadcast[bytes]] = {}
         self._behind: Offsets = {}
         self._candidate: Candidate | None = None
         self._refused: set[int] = set()
         self._lock = threading.Lock()
+
+    def _read(self) -> None:
+        """Read who judges what, and how far was ever begun."""
+        self._activations = Activations(stream.activations(self._store, self._topic))
+        progress = stream.progress(self._store, self._topic)
+        self._started: Offsets = {p: row.started_to or 0 for p, row in progress.partitions.items()}
+        self._stale = False
 
     def identify(
         self, sensors: tuple[Sensor, ...], shards: int, budget: float, wait: Callable[[Exception], None]
@@ -112,8 +117,10 @@ class Judging:
         Returns:
             The activations and the broadcast detectors that the batch needs.
         """
+        if self._stale:
+            self._read()
         with self._lock:
-            candidate, self._candidate = self._candidate, None
+            candidate = self._candidate
         newest = self._activations.newest()
         if candidate is not None and candidate.version != newest:
             # Offsets that were ever begun stay with the version that may already have written rows for them.
@@ -121,6 +128,8 @@ class Judging:
                 {partition: self._started.get(partition, 0) for partition in {*ends, *self._started}}, candidate.version
             )
             self._detectors[candidate.version] = candidate.detector
+            with self._lock:
+                self._candidate = None if self._candidate is candidate else self._candidate
             log.info("model version %d judges from here on (was %s)", candidate.version, newest)
         fresh = {partition: 0 for partition in ends if partition not in self._activations.by_partition}
         if fresh:
@@ -144,9 +153,12 @@ class Judging:
         return version
 
     def restarted(self) -> None:
-        """Forget what the last run of the query held: its first batch may begin anywhere."""
+        """Forget what the last run of the query held: its first batch begins anywhere, an answer may be lost."""
         self._behind = {}
+        for broadcast in self._broadcast.values():
+            broadcast.unpersist()
         self._broadcast = {}
+        self._stale = True
 
     def look(self, on_refused: Callable[[int, Exception], None]) -> None:
         """Look for another champion; verify it and let it wait for the next batch.
@@ -161,9 +173,11 @@ class Judging:
         if champion is None or champion.number in self._refused:
             return
         with self._lock:
-            waiting = self._candidate.version if self._candidate else None
-        if champion.number in (waiting, self._activations.newest()):
-            return
+            if champion.number == self._activations.newest():
+                self._candidate = None  # rolled back before it was swapped in
+                return
+            if self._candidate and champion.number == self._candidate.version:
+                return
         try:
             loaded = self._fetch(champion)
         except (ArtefactRefused, NotFound) as error:
@@ -222,6 +236,8 @@ def watch_champion(
             judging.look(on_refused)
         except StationwatchError as error:
             log.warning("cannot look for a champion: %s", error)
+        except Exception:
+            log.exception("looking for a champion failed in a way nobody foresaw; it is tried again")
 
 
 def _as_json(sensors: tuple[Sensor, ...]) -> str:

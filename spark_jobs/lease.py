@@ -37,7 +37,9 @@ class DriverLease:
             AlreadyRunning: another driver holds it.
         """
         held = lease.holder(self._store, self._topic)
-        dead = held.owner if held and held.host == self._host and not psutil.pid_exists(held.pid) else None
+        # In a container every driver may be process 1 of a host of the same name.
+        gone = held is not None and (held.pid == os.getpid() or not psutil.pid_exists(held.pid))
+        dead = held.owner if held and gone and held.host == self._host else None
         refused = lease.acquire(
             self._store, self._topic, self._owner, self._host, os.getpid(), self._checkpoint, TTL_SECONDS, dead
         )

@@ -90,7 +90,8 @@ def take_records(shard: ShardState, validator: Validator, records: Records, *, f
         rejected.append((places[row], "id_conflict", f"{readings[row][:3]} was already taken with other values"))
     kept = np.flatnonzero(taken.outcome == WAS_ACCEPTED)
     now_ms = int(records.record_ms.max()) if len(records.offset) else None
-    forgotten = shard.forget(now_ms) if now_ms is not None else shard.open_minutes(np.zeros(0, np.int64))
+    # The oldest accepted reading: what a dead letter or another partition claims of the time frees nothing.
+    forgotten = shard.forget(int(incoming.record_ms[kept].min()) if len(kept) else 0)
     return ShardOutput(
         blocks=taken.blocks.take(kept),
         accepted=_accepted(records, places, incoming, taken, kept),

@@ -8,7 +8,15 @@ from models.detection.errors import StreamIdentityMismatch
 from storage.artefacts import get_artefact, put_artefact, put_version, versions
 from storage.retries import Patience
 from storage.session import Store
-from storage.stream import StreamIdentity, activate, activations, claim_identity, stream_identity
+from storage.stream import (
+    StreamIdentity,
+    activate,
+    activations,
+    claim_identity,
+    mark_started,
+    progress,
+    stream_identity,
+)
 
 # These tables hold a handful of rows; only this command reads them whole.
 SELECT_TOPICS = "SELECT topic FROM stream_identity"
@@ -47,8 +55,16 @@ def copy_judging(source: Store, target: Store, patience: Patience | None = None)
     copied_versions = _copy_versions(source, target, patience)
     copied_activations = sum(_copy_activations(source, target, identity.topic, patience) for identity in identities)
     for identity in identities:
+        _copy_started(source, target, identity.topic, patience)
         claim_identity(target, identity, patience.remaining())
     return Copied(copied_artefacts, copied_versions, copied_activations, len(identities))
+
+
+def _copy_started(source: Store, target: Store, topic: str, patience: Patience) -> None:
+    """Say in the target how far the source ever began: a swap during the replay then takes effect behind that."""
+    partitions = patience.call(progress, source, topic).partitions
+    begun = {partition: row.started_to for partition, row in partitions.items() if row.started_to is not None}
+    mark_started(target, topic, begun, patience.remaining())
 
 
 def _identities(source: Store) -> list[StreamIdentity]:

@@ -87,6 +87,8 @@ BAND = 3  # lower, typical, upper
 # --- constants of the recipe ----------------------------------------------------------------------------------------
 AHEAD_MS = 30_000  # how far a station's clock may run ahead of its record time
 FORGET_MS = 7 * 24 * 3600 * 1000
+# Memory is freed much later: partitions of a replayed topic may be weeks apart, and each has stations of one shard.
+FREE_MS = 60 * 24 * 3600 * 1000
 MINUTE_MS = 60_000
 FAST_TAU, ACTIVITY_TAU = 5.0, 12.0
 LONG_TAU = 2880.0  # readings the long reference remembers
@@ -170,7 +172,6 @@ def _describe(a: StationArrays, prior: PriorArrays, station: int, values: np.nda
         known = n > 0
         typical = stats[REFERENCE] if known else (0.0 if missing else value)
         fast = stats[FAST] if known else typical
-        shown = typical if missing else value
         widened = 1.0 + WIDEN / (n + 1.0)
         limit_fast = prior.limits[sensor, 0] * widened
         limit_level = prior.limits[sensor, 1] * widened
@@ -183,7 +184,8 @@ def _describe(a: StationArrays, prior: PriorArrays, station: int, values: np.nda
         cell[4] = spread
         cell[5] = fast
         cell[6] = fast_spread
-        cell[7] = shown - (stats[LAST] if known else shown)
+        # A missing value says nothing: only its rule counts it.
+        cell[7] = 0.0 if missing else value - (stats[LAST] if known else value)
         cell[8] = diff_spread
         cell[9] = stats[ACTIVITY] if known else diff_spread
         band = limit_level * spread
@@ -193,10 +195,10 @@ def _describe(a: StationArrays, prior: PriorArrays, station: int, values: np.nda
         cell[12] = stats[RUN] + 1.0 if same else (0.0 if missing else 1.0)
         cell[13] = max(prior.run_limit[sensor], 1.5 * stats[LONGEST_RUN])
         cell[14] = stats[MISSING_RUN] + 1.0 if missing else 0.0
-        cell[15] = (shown - fast) / fast_spread
+        cell[15] = 0.0 if missing else (value - fast) / fast_spread
         cell[16] = limit_fast
         cell[17] = 1.0
-        cell[18] = (shown - typical) / spread
+        cell[18] = 0.0 if missing else (value - typical) / spread
         cell[19] = limit_level
         cell[20] = 1.0
 

@@ -20,7 +20,7 @@ from models.detection.kernel import (
     CLOSED_COLUMNS,
     COUNT,
     FLUSHED,
-    FORGET_MS,
+    FREE_MS,
     LAST,
     N_LONGS,
     N_MINUTE,
@@ -176,8 +176,8 @@ class ShardState:
         return Minutes([self.ids[rows[row]] for row in keys[:, 0]], keys[:, 1], keys[:, 2], stats)
 
     def forget(self, now_ms: int) -> Minutes:
-        """Free the stations without a record for more than a week; return their open minutes, which close so."""
-        old = self._arrays.longs[:, RECORD] < now_ms - FORGET_MS
+        """Free the stations without a record for very long; return their open minutes, which close so."""
+        old = self._arrays.longs[:, RECORD] < now_ms - FREE_MS
         if not old.any():
             return self.open_minutes(np.zeros(0, np.int64))
         minutes = self.open_minutes(np.flatnonzero(old))
