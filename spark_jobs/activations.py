@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,15 +45,6 @@ class Activations:
         starts = np.array([start for start, _ in pairs], np.int64)
         versions = np.array([version for _, version in pairs], np.int64)
         return versions[np.searchsorted(starts, offsets, side="right") - 1]
-
-    def with_added(self, added: Mapping[int, tuple[int, int]]) -> Activations:
-        """Return the activations with one more `(from_offset, version)` in each named partition."""
-        merged = {partition: list(pairs) for partition, pairs in self.by_partition.items()}
-        for partition, pair in added.items():
-            pairs = [old for old in merged.get(partition, []) if old[0] != pair[0]]
-            pairs.insert(bisect_right(pairs, pair), pair)
-            merged[partition] = pairs
-        return Activations(merged)
 
 
 def _edges(pairs: Sequence[tuple[int, int]], start: int, end: int) -> np.ndarray:
