@@ -47,6 +47,8 @@ class AnomalyRow(NamedTuple):
 
 
 INSERT_HOUR = "INSERT INTO anomaly_hours (year, hour, slot) VALUES (?, ?, ?)"
+INSERT_FEED_HOUR = """
+INSERT INTO anomaly_feed_hours (kafka_partition, append_hour, last_offset) VALUES (?, ?, ?) USING TIMESTAMP ?"""
 INSERT_BY_TIME = """
 INSERT INTO anomalies_by_time (hour, slot, station_id, event_time, seq, sensors, score, severity, flags, verdict,
     ordinal, block, model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
@@ -107,6 +109,7 @@ def write_anomalies(
     keys = {(floored(row.event_ms, HOUR_MS), time_slot(row.station_id)) for row in rows}
     index = ((year_of(hour), (year_of(hour), hour, slot)) for hour, slot in sorted(keys))
     write_rows(store, INSERT_HOUR, index, patience.remaining(), on_wait)
+    write_rows(store, INSERT_FEED_HOUR, _feed_hours(rows), patience.remaining(), on_wait)
     tables = [
         batches_of(store, insert, map(keyed, rows), patience)
         for insert, keyed in ((INSERT_BY_TIME, _by_time), (INSERT_BY_STATION, _by_station), (INSERT_FEED, _fed))
@@ -170,6 +173,16 @@ def feed(
     """
     values = (hour_ms, partition, after_offset, below_offset, limit)
     return [_row(row) for row in store.rows(SELECT_FEED, values)]
+
+
+def _feed_hours(rows: Iterable[AnomalyRow]) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """Yield the last offset of each hour of the feed. The offset is its own write timestamp, so the largest wins."""
+    last: dict[tuple[int, int], int] = {}
+    for row in rows:
+        key = row.kafka_partition, floored(row.record_ms, HOUR_MS)
+        last[key] = max(last.get(key, 0), row.kafka_offset)
+    for (partition, hour), offset in sorted(last.items()):
+        yield partition, (partition, hour, offset, offset + 1)
 
 
 def _by_time(row: AnomalyRow) -> tuple[tuple[int, int], tuple[object, ...]]:
