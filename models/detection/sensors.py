@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+SENSOR_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Sensor:
     optional: bool = False
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"sensor name {self.name!r}: expected {_NAME.pattern}")
+        if not SENSOR_NAME.fullmatch(self.name):
+            raise ValueError(f"sensor name {self.name!r}: expected {SENSOR_NAME.pattern}")
         if self.name in RESERVED_NAMES:
             raise ValueError(f"sensor name {self.name!r} is a field of every reading; choose another")
         bounds = (self.hard[0], self.plausible[0], self.plausible[1], self.hard[1])

@@ -1,0 +1,135 @@
+"""Judge a history as the stream would have: `python -m models.backtest --readings IN.csv --sensors a,b --train-rows N`.
+
+The first readings of each station train one pooled model; every row is judged, each by what arrived before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+from models.detection.backtest import Backtest, backtest, first_readings, readings_before, sensors_of
+from models.detection.errors import StationwatchError
+from models.detection.tails import episodes_per_day
+from models.lifecycle.backtest_file import check_out, write_verdicts
+from models.lifecycle.history_file import read_recorded
+from models.lifecycle.reading_table import milliseconds
+from settings import settings_or_exit
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command: 0 when every row was judged, 2 with a sentence when the files or options cannot be used."""
+    options = _parse(arguments)
+    try:
+        return _run(options)
+    except (StationwatchError, OSError) as error:
+        print(f"models.backtest: {error}", file=sys.stderr)
+        return 2
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m models.backtest", description=__doc__)
+    parser.add_argument(
+        "--readings", type=Path, required=True, help="history in order of arrival: CSV (also gzipped) or Parquet"
+    )
+    parser.add_argument("--sensors", type=_names, required=True, help="columns that are sensors: a,b,c")
+    parser.add_argument("--out", type=Path, required=True, help="verdicts, a row per row: .csv or .parquet")
+    parser.add_argument("--train-rows", type=_count, metavar="N", help="train on the first N readings of each station")
+    parser.add_argument(
+        "--train-until", type=_moment, metavar="TIME", help="train on the readings before TIME; wins over --train-rows"
+    )
+    parser.add_argument(
+        "--false-alarm-budget",
+        type=_positive,
+        metavar="B",
+        help="false alarm episodes per station and day to aim at, at one reading a minute; default: the setting. "
+        "Beyond one a minute it grows with the root of the rate, below it shrinks with the rate",
+    )
+    parser.add_argument("--catalogue", help="units and plausible ranges: JSON, or the path of a file that holds it")
+    parser.add_argument("--trees", type=_count, help="of the Isolation Forest; default: the setting")
+    parser.add_argument("--seed", type=_count, default=7, help="of everything that is drawn")
+    options = parser.parse_args(arguments)
+    if options.train_rows is None and options.train_until is None:
+        parser.error("say which readings train: --train-rows N or --train-until TIME")
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = settings_or_exit(**({"sensors": options.catalogue} if options.catalogue else {}))
+    check_out(options.out, options.readings)
+    sensors = sensors_of(options.sensors, settings.sensors if options.catalogue else ())
+    recorded = read_recorded(options.readings, options.sensors)
+    history = recorded.history
+    if options.train_until is None:
+        training = first_readings(history, options.train_rows)
+    else:
+        training = readings_before(history, options.train_until)
+    _say(f"{len(history)} readings of {len(set(history.station_ids))} stations; {int(training.sum())} train")
+    with tqdm(total=len(history), unit=" readings", disable=None, desc="judged") as bar:
+        result = backtest(
+            history,
+            training,
+            sensors,
+            budget=options.false_alarm_budget or settings.false_alarm_budget,
+            trees=options.trees or settings.forest_trees,
+            seed=options.seed,
+            progress=bar.update,
+        )
+    for note in result.model.notes:
+        _say(f"note: {note}")
+    write_verdicts(options.out, recorded, result)
+    _say(_summary(result))
+    return 0
+
+
+def _summary(result: Backtest) -> str:
+    flagged = int(result.flagged.sum())
+    cadence = result.model.prior.cadence
+    daily = episodes_per_day(result.model.detector.spec.budget, cadence)
+    return (
+        f"{flagged} of {len(result.score)} rows are anomalies; limits aim at no more than {daily:.2g} false alarm "
+        f"episodes per station and day, at a reading every {cadence:g} s"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in next(csv.reader([text]), []))
+    if not names or "" in names:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names of columns, separated by commas")
+    return names
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return number
+
+
+def _moment(text: str) -> int:
+    moment = milliseconds(text)
+    if moment is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a time such as {datetime(2026, 11, 21).isoformat()}Z")
+    return moment
+
+
+if __name__ == "__main__":
+    sys.exit(main())
