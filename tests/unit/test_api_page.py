@@ -6,7 +6,7 @@ import pytest
 
 from api.health import is_stale
 from api.legacy import shown
-from api.pages import _number
+from api.pages.words import number as _number
 from api.silence import is_silent
 from api.times import ago, rfc3339
 from models.detection.sensors import DEFAULT_SENSORS, Sensor

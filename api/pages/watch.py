@@ -1,0 +1,89 @@
+"""What the plant looks like at this moment, kept for all viewers of this process together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from api.pages.folding import EpisodeFold
+from storage import stations, stream
+from storage.feed import Position, arrived
+from storage.session import Store
+from storage.stations import StationRow
+from storage.times import HOUR_MS
+
+BACK_MS = 2 * HOUR_MS
+"""How far back episodes are looked for when a process begins to watch."""
+
+FRESH_MS = 1000
+"""How old a look may be that is shown to a further viewer: a hundred of them cost Cassandra one read a second."""
+
+_ROWS = 2000
+_ROUNDS = 5
+
+Shown = TypeVar("Shown")
+
+
+class Look(NamedTuple):
+    """One look at the plant. Times in ms since the epoch.
+
+    `catching_up`: more anomalies arrived than one look reads, the next ones go on.
+    """
+
+    at_ms: int
+    sign_ms: int | None
+    stations: list[StationRow]
+    episodes: EpisodeFold
+    catching_up: bool
+
+
+class PlantWatch:
+    """Reads on demand only: a page that nobody looks at costs nothing.
+
+    Args:
+        topic: of the readings.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._lock = threading.Lock()
+        self._fold = EpisodeFold()
+        self._position: Position = {}
+        self._since_ms: int | None = None
+        self._look: Look | None = None
+
+    def show(self, store: Store, now_ms: int, render: Callable[[Look], Shown]) -> Shown:
+        """Look, unless another viewer just did, and render what is seen.
+
+        Rendering happens under the lock because the episodes move on with the next look.
+
+        Raises:
+            StoreUnavailable: Cassandra is away.
+        """
+        with self._lock:
+            if self._look is None or not 0 <= now_ms - self._look.at_ms < FRESH_MS:
+                self._look = self._looked(store, now_ms)
+            return render(self._look)
+
+    def _looked(self, store: Store, now_ms: int) -> Look:
+        progress = stream.progress(store, self._topic)
+        more = self._follow(store, progress, now_ms)
+        rows = list(stations.stations(store))
+        return Look(now_ms, progress.heartbeat_ms, rows, self._fold, more)
+
+    def _follow(self, store: Store, progress: stream.Progress, now_ms: int) -> bool:
+        """Take the anomalies that arrived since the last look, which are stored completely; say whether there are more.
+
+        Progress is read before the stations: an episode never seems open because its station's row is older.
+        """
+        if self._since_ms is None:
+            self._since_ms = now_ms - BACK_MS
+        ends = {number: held.complete_to for number, held in progress.partitions.items() if held.complete_to}
+        for _ in range(_ROUNDS):
+            found = arrived(store, self._position, ends, self._since_ms, _ROWS)
+            self._fold.add(found.rows)
+            self._position = found.position
+            if not found.more:
+                return False
+        return True
