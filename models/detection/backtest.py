@@ -23,7 +23,7 @@ from models.detection.state import ShardState
 from models.detection.training import fit_detector, fit_prior
 from models.detection.verdict import Flag
 
-# Beyond it float32 statistics could overflow. The stream's default for what is physically impossible.
+# What the stream takes for impossible unless configured otherwise. Squares of twice as much still fit into float32.
 FAR = 1e15
 STATES = ("stable", "warming_up", "training", "late", "duplicate")
 STABLE, WARMING_UP, TRAINING, LATE, DUPLICATE = range(len(STATES))
@@ -206,7 +206,7 @@ def sensors_of(columns: Sequence[str], catalogue: Sequence[Sensor] = ()) -> tupl
             raise StationwatchError(f"sensor {column} is named twice")
         if column in ("station_id", "event_time", "seq"):
             raise StationwatchError(f"column {column} says which reading it is; it is no sensor")
-        sensors.append(configured.get(column) or Sensor(_usable(column, place, columns)))
+        sensors.append(configured.get(column) or Sensor(_usable(column, place, columns), plausible=(-FAR, FAR)))
     return tuple(sensors)
 
 
@@ -258,7 +258,7 @@ def chosen(history: History, rows: np.ndarray) -> History:
 
 def _judge(state: ShardState, detector: Detector, history: History, rows: np.ndarray, judged: _Judged) -> None:
     part = chosen(history, rows)
-    np.clip(part.values, -FAR, FAR, out=part.values)
+    np.clip(part.values, -2.0 * FAR, 2.0 * FAR, out=part.values)
     step = state.take(part)
     verdicts = detector.judge(step.blocks)
     judged.score[rows], judged.severity[rows] = verdicts.score, verdicts.severity

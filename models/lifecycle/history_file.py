@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.detection.backtest import chosen
+from models.detection.errors import StationwatchError
 from models.detection.pooling import History
 from models.detection.reading import STATION_ID
 from models.detection.sensors import Sensor
@@ -72,6 +73,8 @@ def read_history(path: Path, sensors: tuple[Sensor, ...]) -> tuple[History, int]
 
 
 def _history(table: ReadingTable, columns: tuple[str, ...]) -> History:
+    if not len(table):
+        raise StationwatchError(f"{table.path}: holds no readings")
     stations = table.texts("station_id")
     names = stations.dictionary.to_pylist()
     event_ms = table.event_times("event_time")

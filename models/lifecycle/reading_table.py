@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,7 +54,7 @@ class ReadingTable:
 
     def __len__(self) -> int:
         """Readings."""
-        return len(next(iter(self.columns.values())))
+        return len(next(iter(self.columns.values()), ()))
 
     def __contains__(self, name: str) -> bool:
         return name in self.columns
@@ -60,7 +62,7 @@ class ReadingTable:
     def fail(self, row: int, column: str, expected: str) -> StationwatchError:
         """Return the error of a malformed cell: the file, the line, the column and the value."""
         value = self.columns[column][row].as_py()
-        where = f"line {_line_of(self.path, row)}" if self.is_csv else f"row {row + 1}"
+        where = (_line_of(self.path, row) if self.is_csv else None) or f"row {row + 1}"
         return StationwatchError(f"{self.path}: {where}, column {column}: {_short(value)} is not {expected}")
 
     def texts(self, name: str) -> pa.DictionaryArray:
@@ -164,8 +166,7 @@ def read_table(path: Path, needed: list[str], optional: list[str]) -> ReadingTab
     """Read columns of a file; others are ignored.
 
     Raises:
-        StationwatchError: it is absent, unreadable or empty, lacks a needed column, or a line has too many or too few
-            fields.
+        StationwatchError: it is absent or unreadable, lacks a needed column, or a line has too many or too few fields.
     """
     try:
         with path.open("rb") as file:
@@ -175,6 +176,8 @@ def read_table(path: Path, needed: list[str], optional: list[str]) -> ReadingTab
         return _read_csv(path, needed, optional)
     except OSError as error:
         raise StationwatchError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (EOFError, zlib.error) as error:
+        raise StationwatchError(f"{path}: cannot be read: it is no whole gzip file: {error}") from error
 
 
 def _read_parquet(path: Path, needed: list[str], optional: list[str]) -> ReadingTable:
@@ -184,8 +187,6 @@ def _read_parquet(path: Path, needed: list[str], optional: list[str]) -> Reading
         table = pq.read_table(path, columns=chosen)
     except pa.ArrowException as error:
         raise StationwatchError(f"{path}: cannot be read: {_first_line(error)}") from error
-    if not len(table):
-        raise StationwatchError(f"{path}: holds no readings")
     columns = {name: _plain(table[name]) for name in chosen}
     return ReadingTable(path, columns, is_csv=False)
 
@@ -210,9 +211,9 @@ def _read_csv(path: Path, needed: list[str], optional: list[str]) -> ReadingTabl
                 ),
             )
     except pa.ArrowException as error:
+        if next(_rows(path), None) is None:
+            return ReadingTable(path, {name: pa.array([], pa.string()) for name in places}, is_csv=True)
         _explain(path, len(header), error)
-    if not len(table):
-        raise StationwatchError(f"{path}: holds no readings")
     columns = {name: _plain(table[str(place)]) for name, place in places.items()}
     return ReadingTable(path, columns, is_csv=True)
 
@@ -225,7 +226,7 @@ def _header(path: Path) -> tuple[list[str], int]:
             for row in rows:
                 if row:
                     return [name.strip() for name in row], rows.line_num
-    except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise StationwatchError(f"{path}: cannot be read: line 1 is no CSV header in UTF-8: {error}") from error
     raise StationwatchError(f"{path}: cannot be read: it is empty, a header such as station_id,event_time is expected")
 
@@ -254,10 +255,8 @@ def _explain(path: Path, fields: int, error: pa.ArrowException) -> NoReturn:
                 raise StationwatchError(
                     f"{path}: cannot be read: line {number}: the byte {value!r} is not UTF-8"
                 ) from error
-    empty = True
     try:
         for line_number, row in _rows(path):
-            empty = False
             if len(row) != fields:
                 found = _short(",".join(row))
                 raise StationwatchError(
@@ -265,8 +264,6 @@ def _explain(path: Path, fields: int, error: pa.ArrowException) -> NoReturn:
                 ) from error
     except csv.Error as problem:
         raise StationwatchError(f"{path}: cannot be read: {problem}") from error
-    if empty:
-        raise StationwatchError(f"{path}: holds no readings") from error
     raise StationwatchError(f"{path}: cannot be read: {_first_line(error)}") from error
 
 
@@ -283,11 +280,13 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             begins = rows.line_num + 1
 
 
-def _line_of(path: Path, row: int) -> int:
-    for number, (line, _) in enumerate(_rows(path)):
-        if number == row:
-            return line
-    raise AssertionError(f"{path} has changed while it was read")
+def _line_of(path: Path, row: int) -> str | None:
+    # Python's reader takes no field that is longer than 128 KiB.
+    with suppress(csv.Error):
+        for number, (line, _) in enumerate(_rows(path)):
+            if number == row:
+                return f"line {line}"
+    return None
 
 
 def _opened(path: Path) -> BinaryIO:
