@@ -13,11 +13,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from models.detection.backtest import Backtest, backtest, first_readings, readings_before, sensors_of
+from models.detection.backtest import TRAINING, Backtest, backtest, first_readings, readings_before, sensors_of
 from models.detection.errors import StationwatchError
+from models.detection.evaluation import Labels
+from models.detection.pooling import History
 from models.detection.tails import episodes_per_day
-from models.lifecycle.backtest_file import check_out, write_verdicts
-from models.lifecycle.history_file import read_recorded
+from models.lifecycle.backtest_file import SUFFIXES, check_out, write_verdicts
+from models.lifecycle.history_file import Recorded, read_recorded
 from models.lifecycle.reading_table import milliseconds
 from settings import settings_or_exit
 
@@ -44,6 +46,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--train-until", type=_moment, metavar="TIME", help="train on the readings before TIME; wins over --train-rows"
     )
     parser.add_argument(
+        "--labels", type=Path, help="known faults: station, sensor, kind, start, end, magnitude; figures are printed"
+    )
+    parser.add_argument("--report", type=Path, help="a page to look at: REPORT.html")
+    parser.add_argument(
         "--false-alarm-budget",
         type=_positive,
         metavar="B",
@@ -61,10 +67,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     settings = settings_or_exit(**({"sensors": options.catalogue} if options.catalogue else {}))
-    check_out(options.out, options.readings)
+    check_out("--out", options.out, SUFFIXES, options.readings)
+    if options.report is not None:
+        check_out("--report", options.report, (".html",), options.readings)
     sensors = sensors_of(options.sensors, settings.sensors if options.catalogue else ())
     recorded = read_recorded(options.readings, options.sensors)
     history = recorded.history
+    labels = _labels(options.labels, history)
     if options.train_until is None:
         training = first_readings(history, options.train_rows)
     else:
@@ -84,7 +93,39 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"note: {note}")
     write_verdicts(options.out, recorded, result)
     _say(_summary(result))
+    if labels is not None or options.report is not None:
+        _tell(options, recorded, result, labels)
     return 0
+
+
+def _labels(path: Path | None, history: History) -> Labels | None:
+    if path is None:
+        return None
+    from models.lifecycle.labels_file import read_labels
+
+    found = read_labels(path, list(dict.fromkeys(history.station_ids)))
+    if found.strangers:
+        _say(f"note: {found.strangers} labels belong to stations without readings and do not count")
+    return found.labels
+
+
+def _tell(options: argparse.Namespace, recorded: Recorded, result: Backtest, labels: Labels | None) -> None:
+    # Imported here: drawing takes a second to load, and most runs do not draw.
+    from models.lifecycle.backtest_report import Subject, write_report
+    from models.lifecycle.backtest_tables import as_text, tabulate
+
+    tables = tabulate(recorded.history, result, labels)
+    if labels is not None:
+        print(as_text(tables))
+    if options.report is not None:
+        facts = {
+            "readings": options.readings.name,
+            "sensors": ", ".join(options.sensors),
+            "stations": str(len(tables.stations)),
+            "training readings": str(int((result.state == TRAINING).sum())),
+            "seed": str(options.seed),
+        }
+        write_report(options.report, Subject(recorded, options.sensors, result, labels, tables, facts))
 
 
 def _summary(result: Backtest) -> str:

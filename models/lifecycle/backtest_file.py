@@ -19,18 +19,18 @@ SUFFIXES = (".csv", ".parquet")
 _CHUNK = 65_536
 
 
-def check_out(out: Path, readings: Path) -> None:
-    """Refuse a place where the verdicts cannot be written, before the work begins.
+def check_out(option: str, out: Path, suffixes: tuple[str, ...], readings: Path) -> None:
+    """Refuse a place where nothing can be written, before the work begins.
 
     Raises:
         StationwatchError: another suffix, no such folder, a folder, or the history itself.
     """
-    if out.suffix not in SUFFIXES:
-        raise StationwatchError(f"--out {out}: expected a name ending in {' or '.join(SUFFIXES)}")
+    if out.suffix not in suffixes:
+        raise StationwatchError(f"{option} {out}: expected a name ending in {' or '.join(suffixes)}")
     if not out.parent.is_dir():
-        raise StationwatchError(f"--out {out}: the folder {out.parent} does not exist")
+        raise StationwatchError(f"{option} {out}: the folder {out.parent} does not exist")
     if out.is_dir() or (out.exists() and readings.exists() and out.samefile(readings)):
-        raise StationwatchError(f"--out {out}: is {'a folder' if out.is_dir() else 'the history itself'}")
+        raise StationwatchError(f"{option} {out}: is {'a folder' if out.is_dir() else 'the history itself'}")
 
 
 def write_verdicts(out: Path, recorded: Recorded, result: Backtest) -> None:
