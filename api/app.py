@@ -7,21 +7,67 @@ from dataclasses import replace
 
 from apiflask import APIFlask
 
+from api.anomalies import anomaly_routes
 from api.auth import register_auth
 from api.context import Context, wall_clock_ms
+from api.count_keeper import CountKeeper
+from api.counts import Counter, count_routes
 from api.exchange import register_exchange
 from api.health import health_routes
 from api.json_format import MsgspecJson
 from api.legacy import legacy_routes
+from api.limits import check_time, register_limits
+from api.live import live_routes
+from api.live_feed import LiveFeed
+from api.login import login_routes
 from api.metrics import build_version, register_metrics
 from api.openapi import register_openapi
 from api.pages import page_routes
 from api.problems import register_problems
+from api.sessions import Sessions
+from api.stations import station_routes
 from api.store_handle import REQUEST_TIMEOUT_SECONDS, StoreHandle, StoreProvider
-from api.tokens import read_tokens
+from api.tokens import KnownTokens, read_tokens
 from settings import Settings
-from storage import anomalies, artefacts, stations, stream
+from storage import (
+    anomalies,
+    artefacts,
+    counts,
+    feed,
+    feedback,
+    minutes,
+    readings,
+    recounting,
+    secrets,
+    stations,
+    stream,
+    tokens,
+    walks,
+)
 from storage.session import Store, StoreConfig, connect
+
+LIVE_FEED = "stationwatch-live-feed"
+COUNT_KEEPER = "stationwatch-count-keeper"
+
+WARMED_UP = (
+    walks.SELECT_BEFORE,
+    walks.SELECT_NEXT_STATIONS,
+    walks.SELECT_SAME_STATION,
+    walks.SELECT_STATION,
+    counts.SELECT_COUNTED,
+    *counts.SELECT_MINUTES.values(),
+    recounting.SELECT,
+    readings.SELECT_FROM,
+    minutes.SELECT,
+    stations.SELECT_AFTER,
+    stations.SELECT_ONE,
+    feedback.SELECT_BETWEEN,
+    anomalies.SELECT_ONE,
+    secrets.SELECT,
+    tokens.SELECT,
+    feed.SELECT_FEED_HOURS,
+    anomalies.SELECT_FEED,
+)
 
 
 def create_app(
@@ -37,18 +83,44 @@ def create_app(
     Raises:
         SettingsError: the tokens file cannot be used.
     """
-    tokens = read_tokens(settings.api_tokens_file) if settings.api_tokens_file else []
     context = Context(settings, store_provider or store_handle(settings), now_ms)
     app = APIFlask("api", title="stationwatch", version=build_version(), docs_path=None)
     app.json = MsgspecJson(app)
     register_exchange(app)
     register_metrics(app, context)
-    register_auth(app, tokens, settings.api_host)
+    known, sessions = known_tokens(context), Sessions(context.store.get)
+    register_auth(app, known, sessions, settings.api_host)
+    register_limits(app, settings.api_requests_per_minute)
     register_problems(app, context.store)
     register_openapi(app)
-    for routes in (health_routes(context), legacy_routes(context), page_routes(context)):
+    app.extensions[LIVE_FEED] = live = LiveFeed(context)
+    app.extensions[COUNT_KEEPER] = CountKeeper(context)
+    counter = Counter(context)
+    for routes in (
+        health_routes(context),
+        legacy_routes(context, counter),
+        page_routes(context),
+        live_routes(context, live),
+        anomaly_routes(context),
+        count_routes(context, counter),
+        station_routes(context),
+    ):
         app.register_blueprint(routes)
+    if known is not None:
+        app.register_blueprint(login_routes(known, sessions))
     return app
+
+
+def known_tokens(context: Context) -> KnownTokens | None:
+    """Whom this API believes, None where it asks for no tokens.
+
+    Raises:
+        SettingsError: the tokens file cannot be used.
+    """
+    path, in_store = context.settings.api_tokens_file, context.settings.api_tokens_in_store
+    if path is None and not in_store:
+        return None
+    return KnownTokens(read_tokens(path) if path else [], context.store.get if in_store else None)
 
 
 def store_handle(settings: Settings) -> StoreHandle:
@@ -56,11 +128,10 @@ def store_handle(settings: Settings) -> StoreHandle:
     config = replace(StoreConfig.from_settings(settings), request_timeout_seconds=REQUEST_TIMEOUT_SECONDS)
 
     def warm_up(store: Store) -> None:
-        now = wall_clock_ms()
-        anomalies.latest(store, 1, now)
-        # Named, because without anomalies nothing above asks for them.
-        store.prepared(anomalies.SELECT_LATEST)
-        store.prepared(anomalies.SELECT_COUNT)
+        # Named, because without rows nothing asks for them.
+        for statement in WARMED_UP:
+            store.prepared(statement)
+        walks.latest(store, 1, wall_clock_ms())
         artefacts.versions(store, settings.model_name)
         next(stations.stations(store), None)
 
@@ -68,4 +139,5 @@ def store_handle(settings: Settings) -> StoreHandle:
         connect=lambda: connect(config, deadline_seconds=0.0),
         warm_up=warm_up,
         probe=lambda store: stream.progress(store, settings.readings_topic),
+        check=check_time,
     )

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from apiflask import APIBlueprint
 from apiflask.fields import Integer
 from flask import Response, jsonify
 
-from api.bulkhead import Bulkhead
 from api.context import Context
+from api.counts import Counter
+from api.interval import resolve
 from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
 from api.query import STRICT, BoundedInteger, Duration, StrictQuery
-from api.time_range import parse_duration
 from api.times import rfc3339
 from models.detection.sensors import Sensor
-from storage import anomalies
 from storage.anomalies import AnomalyRow
+from storage.walks import latest
 
 # When these addresses were declared deprecated (RFC 9745): 2026-11-21.
 DEPRECATION = "@1795219200"
-
-AHEAD_MS = 5 * 60_000 + 1
-"""An accepted reading lies at most 5 minutes ahead of its record time. Such an anomaly is stored and listed, so the
-count has to include it as well: the counted interval is [now - range, now + 5 min]."""
-
-LONG_MS = 86_400_000
-LONG_COUNTS = 2
-"""A month lies in thousands of partitions and takes seconds of processor time; two at once leave room for others."""
 
 LEGACY_NAMES = {"humidity": "humidity", "noise_level": "noise", "temperature": "temperature"}
 """Field of the reference → sensor. They are always there, null for a sensor the catalogue does not have."""
@@ -46,11 +37,10 @@ class CountQuery(StrictQuery):
     time_range = Duration(required=True)
 
 
-def legacy_routes(context: Context) -> APIBlueprint:
+def legacy_routes(context: Context, counter: Counter) -> APIBlueprint:
     """The thin aliases; each answer says that it is deprecated."""
     routes = APIBlueprint("legacy", __name__, url_prefix="/api", tag="Reference routes")
     sensors = context.settings.sensors
-    long_counts = Bulkhead(LONG_COUNTS, "counts over more than a day")
 
     @routes.get("/latest_anomalies")
     @routes.input(LatestQuery, location="query", arg_name="query", unknown=STRICT)
@@ -62,7 +52,7 @@ def legacy_routes(context: Context) -> APIBlueprint:
     )
     def latest_anomalies(query: dict[str, Any]) -> Response:
         store = context.store.get()
-        found = anomalies.latest(store, query["limit"], context.now_ms())
+        found = latest(store, query["limit"], context.now_ms())
         runs = context.versions.run_ids(store, context.settings.model_name, {row.model_version for row in found})
         return jsonify([shown(row, sensors, runs.get(row.model_version)) for row in found])
 
@@ -76,10 +66,8 @@ def legacy_routes(context: Context) -> APIBlueprint:
         deprecated=True,
     )
     def outliers_count(query: dict[str, Any]) -> Response:
-        now = context.now_ms()
-        length = parse_duration(query["time_range"])
-        with long_counts.place() if length > LONG_MS else nullcontext():
-            found = anomalies.count(context.store.get(), now - length, now + AHEAD_MS)
+        interval = resolve(query, context.now_ms(), query["time_range"])
+        found = int(counter.count(interval, None, "severity").counts.sum())
         return jsonify({"time_range": query["time_range"], "outliers_count": found})
 
     @routes.after_request

@@ -6,10 +6,10 @@ from typing import Any
 
 from apiflask import APIFlask
 
+from api.schemas import COMPONENTS, NULLABLE_NUMBER
 from api.wire import PROBLEM_MIMETYPE
 from models.detection.sensors import Sensor
 
-NULLABLE_NUMBER = {"type": ["number", "null"]}
 PROBLEM = {
     "type": "object",
     "description": "RFC 9457 problem document.",
@@ -101,7 +101,7 @@ def register_openapi(app: APIFlask) -> None:
 
     @app.spec_processor  # type: ignore[arg-type]
     def complete(spec: dict[str, Any]) -> dict[str, Any]:
-        spec["components"].setdefault("schemas", {}).update({"Problem": PROBLEM, "Checks": CHECKS})
+        spec["components"].setdefault("schemas", {}).update({"Problem": PROBLEM, "Checks": CHECKS, **COMPONENTS})
         spec["security"] = [{"bearer": []}, {}]
         problem = ok("A problem document.", {"$ref": "#/components/schemas/Problem"}, PROBLEM_MIMETYPE)
         for path in spec["paths"].values():

@@ -67,6 +67,12 @@ def refuse(status: int, kind: str, detail: str, headers: Mapping[str, str] | Non
     return HTTPError(status, detail=detail, headers=dict(headers or {}), extra_data={"kind": kind, **members})
 
 
+def refuse_parameter(name: str, code: str, detail: str, place: str = "query") -> HTTPError:
+    """The exception that ends a request with 422 for one parameter; to be raised."""
+    error = {"pointer": f"/{place}/{_escaped(name)}" if name else f"/{place}", "code": code, "detail": detail}
+    return refuse(422, "invalid-parameter", detail, errors=[error])
+
+
 def register_problems(app: APIFlask, store: StoreProvider) -> None:
     """Let every error of `app` leave as a problem document; a store that failed a request is checked again at once."""
 

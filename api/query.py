@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from apiflask import Schema
-from apiflask.fields import Integer, String
+from apiflask.fields import Float, Integer, String
 from marshmallow import RAISE, ValidationError, pre_load
 
 from api.time_range import EXPECTED, BadDuration, parse_duration
+from models.detection.errors import InvalidReading
+from models.detection.reading import STATION_ID, event_ms_of
 
 STRICT = RAISE
 """For `input(..., unknown=STRICT)`: webargs ignores unknown query parameters otherwise, whatever the schema says."""
 
 _INTEGER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
 _SHOWN_CHARACTERS = 60
 
 
@@ -64,6 +67,67 @@ class Duration(String):
         except BadDuration as error:
             raise _refused("bad_duration", attr, value, EXPECTED) from error
         return str(value)
+
+
+class Moment(String):
+    """An RFC 3339 time with any offset, loaded as ms since the epoch; digits below a millisecond are cut off."""
+
+    EXPECTED = "an RFC 3339 time such as 2026-11-21T10:15:04.250Z, from 1970 on"
+
+    def __init__(self, **options: Any) -> None:
+        metadata = {"format": "date-time", **options.pop("metadata", {})}
+        super().__init__(metadata=metadata, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
+        try:
+            moment = event_ms_of(value)
+        except InvalidReading as error:
+            raise _refused("bad_time", attr, value, self.EXPECTED) from error
+        if moment < 0:
+            raise _refused("bad_time", attr, value, self.EXPECTED)
+        return moment
+
+
+class StationId(String):
+    """A station's id."""
+
+    def __init__(self, **options: Any) -> None:
+        metadata = {"pattern": f"^{STATION_ID.pattern}$", **options.pop("metadata", {})}
+        super().__init__(metadata=metadata, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
+        if not STATION_ID.fullmatch(value):
+            raise _refused("bad_station_id", attr, value, f"{STATION_ID.pattern}")
+        return str(value)
+
+
+class Choice(String):
+    """One of a few words."""
+
+    def __init__(self, *words: str, **options: Any) -> None:
+        metadata = {"enum": list(words), **options.pop("metadata", {})}
+        super().__init__(metadata=metadata, **options)
+        self._words = words
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
+        if value not in self._words:
+            raise _refused("unknown_value", attr, value, f"one of {', '.join(self._words)}")
+        return str(value)
+
+
+class BoundedNumber(Float):
+    """A finite decimal number in [low, high], in ASCII digits without exponent."""
+
+    def __init__(self, low: float, high: float, **options: Any) -> None:
+        metadata = {**options.pop("metadata", {}), "minimum": low, "maximum": high}
+        super().__init__(metadata=metadata, **options)
+        self._low, self._high = low, high
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
+        if _NUMBER.fullmatch(value) and self._low <= float(value) <= self._high:
+            return float(value)
+        code = "out_of_range" if _NUMBER.fullmatch(value) else "not_a_number"
+        raise _refused(code, attr, value, f"a number from {self._low:g} to {self._high:g}")
 
 
 def _refused(code: str, name: str | None, value: str, expected: str) -> ValidationError:

@@ -26,7 +26,7 @@ from kafka import KafkaConsumer, TopicPartition
 from local_stack.jars import spark_kafka_jars
 from local_stack.stack import Stack, endpoints_settings
 from settings import PREFIX, Settings
-from storage.anomalies import by_station
+from storage.walks import by_station
 from storage.session import StoreConfig, connect
 from storage.stream import progress
 

@@ -7,15 +7,16 @@ The feed is read below `stream_progress.complete_to` only, hence never while a b
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 from zlib import crc32
 
+import msgspec
+
 from storage.retries import DEADLINE_SECONDS, OnWait, Patience
 from storage.session import Store
-from storage.times import DAY_MS, HOUR_MS, cql_date, floored, year_of
+from storage.times import HOUR_MS, cql_date, floored, year_of
 from storage.writes import batches_of, write_all, write_rows
 
 TIME_SLOTS = 8
@@ -50,9 +51,9 @@ INSERT_HOUR = "INSERT INTO anomaly_hours (year, hour, slot) VALUES (?, ?, ?)"
 INSERT_FEED_HOUR = """
 INSERT INTO anomaly_feed_hours (kafka_partition, append_hour, last_offset) VALUES (?, ?, ?) USING TIMESTAMP ?"""
 INSERT_BY_TIME = """
-INSERT INTO anomalies_by_time (hour, slot, station_id, event_time, seq, sensors, score, severity, flags, verdict,
-    ordinal, block, model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO anomalies_by_time (hour, slot, leading_sensor, station_id, event_time, seq, sensors, score, severity, flags,
+    verdict, ordinal, block, model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 INSERT_BY_STATION = """
 INSERT INTO anomalies_by_station (day, station_id, event_time, seq, sensors, score, severity, flags, verdict, ordinal,
     block, model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
@@ -62,25 +63,17 @@ INSERT INTO anomaly_feed (append_hour, station_id, event_time, seq, sensors, sco
     model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
-_FOUND = """
+FOUND_COLUMNS = """
 SELECT station_id, toUnixTimestamp(event_time), seq, sensors, score, severity, flags, verdict, ordinal, model_version,
     kafka_partition, kafka_offset, toUnixTimestamp(record_time), toUnixTimestamp(scored_time),
     toUnixTimestamp(stored_time)"""
-SELECT_LATEST = _FOUND + " FROM anomalies_by_time WHERE hour = ? AND slot = ? LIMIT ?"
-SELECT_COUNT = """
-SELECT COUNT(*) FROM anomalies_by_time WHERE hour = ? AND slot = ? AND event_time >= ? AND event_time < ?"""
-SELECT_STATION = (
-    _FOUND
-    + """
-FROM anomalies_by_station WHERE station_id = ? AND day = ? AND event_time >= ? AND event_time < ?"""
-)
 SELECT_ONE = (
-    _FOUND
+    FOUND_COLUMNS
     + """, block
 FROM anomalies_by_station WHERE station_id = ? AND day = ? AND event_time = ? AND seq = ?"""
 )
 SELECT_FEED = (
-    _FOUND
+    FOUND_COLUMNS
     + """
 FROM anomaly_feed WHERE append_hour = ? AND kafka_partition = ? AND kafka_offset > ? AND kafka_offset < ? LIMIT ?"""
 )
@@ -117,45 +110,10 @@ def write_anomalies(
     write_all(store, chain.from_iterable(tables), patience.remaining(), on_wait)
 
 
-def latest(store: Store, limit: int, now_ms: int | None = None) -> list[AnomalyRow]:
-    """The newest anomalies of the plant by event time, newest first, without their blocks.
-
-    Reads at most `limit` rows of each partition, of one hour first and of more hours at once as it walks back.
-
-    Args:
-        store: where from.
-        limit: most rows returned.
-        now_ms: ms since the epoch, the wall clock unless given; bounds the years that can hold anomalies.
-    """
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    found: list[AnomalyRow] = []
-    for hours in _growing(_hours_back(store, now_ms)):
-        wanted = limit - len(found)
-        if wanted <= 0:
-            break
-        partitions = [(hour, slot, wanted) for hour, slots in hours for slot in slots]
-        rows = map(_row, chain.from_iterable(store.rows_of_all(SELECT_LATEST, partitions)))
-        found += sorted(rows, key=lambda row: (-row.event_ms, row.station_id, -row.seq))[:wanted]
-    return found
-
-
-def count(store: Store, start_ms: int, end_ms: int) -> int:
-    """How many anomalies have start_ms <= event_time < end_ms. Exact; reads only partitions that exist."""
-    partitions = [(hour, slot, start_ms, end_ms) for hour, slot in _partitions(store, start_ms, end_ms)]
-    return sum(rows[0][0] for rows in store.rows_of_all(SELECT_COUNT, partitions))
-
-
-def by_station(store: Store, station_id: str, start_ms: int, end_ms: int) -> Iterator[AnomalyRow]:
-    """Yield a station's anomalies with start_ms <= event_time < end_ms, newest first, without their blocks."""
-    last_day = floored(max(start_ms, end_ms - 1), DAY_MS)
-    for day in range(last_day, floored(start_ms, DAY_MS) - 1, -DAY_MS):
-        yield from map(_row, store.rows(SELECT_STATION, (station_id, cql_date(day), start_ms, end_ms)))
-
-
 def anomaly(store: Store, station_id: str, event_ms: int, seq: int) -> AnomalyRow | None:
     """The anomaly of this identity with its block, or None."""
     row = store.one(SELECT_ONE, (station_id, cql_date(event_ms), event_ms, seq))
-    return None if row is None else _row(row[:-1])._replace(block=row[-1])
+    return None if row is None else found_row(row[:-1])._replace(block=row[-1])
 
 
 def feed(
@@ -172,7 +130,7 @@ def feed(
         below_offset: `complete_to` of the partition; at and above it a batch may be half written.
     """
     values = (hour_ms, partition, after_offset, below_offset, limit)
-    return [_row(row) for row in store.rows(SELECT_FEED, values)]
+    return [found_row(row) for row in store.rows(SELECT_FEED, values)]
 
 
 def _feed_hours(rows: Iterable[AnomalyRow]) -> Iterator[tuple[int, tuple[object, ...]]]:
@@ -185,9 +143,30 @@ def _feed_hours(rows: Iterable[AnomalyRow]) -> Iterator[tuple[int, tuple[object,
         yield partition, (partition, hour, offset, offset + 1)
 
 
+class _Share(msgspec.Struct):
+    name: str
+    contribution: float = 0.0
+
+
+class _Shares(msgspec.Struct):
+    sensors: list[_Share] = []
+
+
+_shares = msgspec.json.Decoder(_Shares)
+
+
+def leading_sensor(verdict: str) -> str | None:
+    """The sensor that contributes most to a verdict, None where the verdict names none."""
+    try:
+        shares = _shares.decode(verdict).sensors
+    except msgspec.MsgspecError:
+        return None
+    return max(shares, key=lambda share: share.contribution).name if shares else None
+
+
 def _by_time(row: AnomalyRow) -> tuple[tuple[int, int], tuple[object, ...]]:
     hour, slot = floored(row.event_ms, HOUR_MS), time_slot(row.station_id)
-    return (hour, slot), (hour, slot, *row)
+    return (hour, slot), (hour, slot, leading_sensor(row.verdict), *row)
 
 
 def _by_station(row: AnomalyRow) -> tuple[tuple[int, str], tuple[object, ...]]:
@@ -200,44 +179,7 @@ def _fed(row: AnomalyRow) -> tuple[tuple[int, int], tuple[object, ...]]:
     return (hour, row.kafka_partition), (hour, *row[:_BLOCK], *row[_BLOCK + 1 :])
 
 
-def _row(found: Sequence[Any]) -> AnomalyRow:
+def found_row(found: Sequence[Any]) -> AnomalyRow:
+    """An anomaly without its block, of the values of FOUND_COLUMNS."""
     row = AnomalyRow._make((*found[:_BLOCK], None, *found[_BLOCK:]))
     return row._replace(sensors=dict(row.sensors or {}))
-
-
-def _partitions(store: Store, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
-    """Yield (hour, slot) of the partitions that touch [start_ms, end_ms), newest hour first."""
-    if end_ms <= start_ms:
-        return
-    first_hour = floored(start_ms, HOUR_MS)
-    for year in range(year_of(end_ms - 1), year_of(first_hour) - 1, -1):
-        yield from store.rows(SELECT_HOURS, (year, first_hour, end_ms))
-
-
-def _hours_back(store: Store, now_ms: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield (hour, slots) newest first, as far back as anomalies are kept.
-
-    Event times lie at most 5 minutes ahead of and 30 days behind the record time; a day and 31 days cover them.
-    """
-    oldest_ms = max(0, now_ms - (store.config.anomalies_ttl_days + 31) * DAY_MS)
-    hour, slots = None, []
-    for next_hour, slot in _partitions(store, oldest_ms, now_ms + DAY_MS):
-        if hour is not None and next_hour != hour:
-            yield hour, slots
-            slots = []
-        hour = next_hour
-        slots.append(slot)
-    if hour is not None:
-        yield hour, slots
-
-
-def _growing(hours: Iterable[tuple[int, list[int]]]) -> Iterator[list[tuple[int, list[int]]]]:
-    """Cut into lists of 1, 2, 4, 8, 16, 16 … hours: one busy hour is enough, quiet ones are read together."""
-    size, held = 1, []
-    for hour in hours:
-        held.append(hour)
-        if len(held) == size:
-            yield held
-            size, held = min(2 * size, 16), []
-    if held:
-        yield held

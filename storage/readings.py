@@ -11,6 +11,9 @@ from storage.times import HOUR_MS, floored, steps
 from storage.writes import write_rows
 
 BUCKET_MS = 6 * HOUR_MS
+BUCKETS_AT_ONCE = 8
+PAGE_BUCKETS = 128
+LEAST_SEQ = -(2**63)
 
 
 class ReadingRow(NamedTuple):
@@ -39,6 +42,10 @@ _SELECT = """
 SELECT station_id, toUnixTimestamp(event_time), seq, sensors, score, severity, flags, model_version,
     kafka_partition, kafka_offset, toUnixTimestamp(record_time), toUnixTimestamp(scored_time)
 FROM readings WHERE station_id = ? AND bucket = ? AND event_time >= ? AND event_time < ?"""
+SELECT_FROM = (
+    _SELECT.replace("event_time >= ? AND event_time < ?", "(event_time, seq) >= (?, ?) AND (event_time, seq) < (?, ?)")
+    + " ORDER BY event_time ASC, seq ASC LIMIT ?"
+)
 SELECT_OLDEST_FIRST = _SELECT + " ORDER BY event_time ASC, seq ASC"
 SELECT_NEWEST_FIRST = _SELECT + " ORDER BY event_time DESC, seq DESC"
 
@@ -71,6 +78,43 @@ def readings_of(
     for bucket in steps(start_ms, end_ms, BUCKET_MS, newest_first):
         for row in store.rows(select, (station_id, bucket, start_ms, end_ms)):
             yield ReadingRow._make(row)._replace(sensors=dict(row[3] or {}))
+
+
+class ReadingPlace(NamedTuple):
+    """Where a walk through a station's readings stands: at and after this (event_ms, seq) nothing was met yet."""
+
+    event_ms: int
+    seq: int = LEAST_SEQ
+
+
+def place_after(row: ReadingRow) -> ReadingPlace:
+    """The place right behind a reading."""
+    if row.seq == -LEAST_SEQ - 1:
+        return ReadingPlace(row.event_ms + 1)
+    return ReadingPlace(row.event_ms, row.seq + 1)
+
+
+def readings_page(
+    store: Store, station_id: str, place: ReadingPlace, end_ms: int, limit: int
+) -> tuple[list[ReadingRow], ReadingPlace | None]:
+    """A station's readings from `place` on, oldest first, with event_time < end_ms.
+
+    Reads at most `PAGE_BUCKETS` partitions, so a page may be short, or empty, with more to come.
+
+    Returns:
+        At most `limit` readings, and where to go on; None at the end.
+    """
+    found: list[ReadingRow] = []
+    buckets = list(steps(place.event_ms, end_ms, BUCKET_MS))
+    for at in range(0, min(len(buckets), PAGE_BUCKETS), BUCKETS_AT_ONCE):
+        several = buckets[at : min(at + BUCKETS_AT_ONCE, PAGE_BUCKETS)]
+        edges = (*place, end_ms, LEAST_SEQ, limit - len(found))
+        for rows in store.rows_of_all(SELECT_FROM, [(station_id, bucket, *edges) for bucket in several]):
+            found += [ReadingRow._make(row)._replace(sensors=dict(row[3] or {})) for row in rows]
+        if len(found) >= limit:
+            return found[:limit], place_after(found[limit - 1])
+    left = buckets[PAGE_BUCKETS:]
+    return found, ReadingPlace(left[0]) if left else None
 
 
 def _keyed(row: ReadingRow) -> tuple[tuple[str, int], tuple[object, ...]]:

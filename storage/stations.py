@@ -42,6 +42,7 @@ SELECT station_id, toUnixTimestamp(clock), toUnixTimestamp(last_record_time), re
 FROM stations WHERE slot = ?"""
 SELECT_SLOT = _SELECT
 SELECT_ONE = _SELECT + " AND station_id = ?"
+SELECT_AFTER = _SELECT + " AND station_id > ? LIMIT ?"
 
 
 def station_slot(station_id: str) -> int:
@@ -65,6 +66,23 @@ def stations(store: Store) -> Iterator[StationRow]:
     """Yield every station, by slot and then by id."""
     for slot in range(STATION_SLOTS):
         yield from map(_row, store.rows(SELECT_SLOT, (slot,)))
+
+
+def stations_page(store: Store, after_id: str, limit: int) -> tuple[list[StationRow], str | None]:
+    """Stations by id, behind `after_id` (empty for the first).
+
+    Each slot is asked for about its share of the page; a slot that holds more of the next ids makes the page short.
+
+    Returns:
+        At most `limit` stations, and the id to go on behind; None at the end.
+    """
+    share = 8 + -(-3 * limit // (2 * STATION_SLOTS))
+    found = store.rows_of_all(SELECT_AFTER, [(slot, after_id, share) for slot in range(STATION_SLOTS)])
+    known = min((rows[-1][0] for rows in found if len(rows) == share), default=None)
+    rows = sorted((row for rows in found for row in rows), key=lambda row: row[0])
+    met = [row for row in rows if known is None or row[0] <= known]
+    page = [_row(row) for row in met[:limit]]
+    return page, page[-1].station_id if known is not None or len(met) > limit else None
 
 
 def station(store: Store, station_id: str) -> StationRow:

@@ -57,3 +57,13 @@ def settings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings
     mine = endpoints_settings(mine, stack.endpoints())
     create_topics(mine)
     return mine
+
+
+@pytest.fixture(autouse=True)
+def _answers_keep_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer of every application that a test makes is held against its declared schema."""
+    from apiflask import APIFlask
+
+    from tests.contract import CheckedClient
+
+    monkeypatch.setattr(APIFlask, "test_client_class", CheckedClient)

@@ -93,7 +93,7 @@ class Validator:
             raise InvalidReading("key_mismatch", f"record key {_short(key)} is not station_id {station_id!r}")
         if seq not in _INT64:
             raise _bad_seq(seq)
-        event_ms = _event_ms(event_time)
+        event_ms = event_ms_of(event_time)
         if not record_ms - MAX_BEHIND_MS <= event_ms <= record_ms + MAX_AHEAD_MS:
             raise InvalidReading("bad_time", _time_detail(event_time, event_ms, record_ms))
         return Reading(station_id, event_ms, seq, self._checked(raw))
@@ -216,7 +216,7 @@ def _sensor_problem(name: str, number: object) -> InvalidReading | None:
     return None
 
 
-def _event_ms(text: str) -> int:
+def event_ms_of(text: str) -> int:
     """Return the ms since the epoch of an RFC 3339 time; digits below a millisecond are cut off."""
     if not _RFC3339.fullmatch(text):
         raise _bad_time(text)

@@ -1,0 +1,159 @@
+"""`/api/v1/anomalies`: the list, newest first, and one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from apiflask import APIBlueprint
+from apiflask.fields import Integer, String
+from flask import Response, jsonify
+
+from api.caching import revalidated
+from api.context import Context
+from api.identity import identity_of
+from api.interval import Interval, IntervalQuery, resolve
+from api.openapi import ok
+from api.paging import Page, PageTokens
+from api.problems import refuse, refuse_parameter
+from api.query import STRICT, BoundedInteger, BoundedNumber, StationId, StrictQuery
+from api.schemas import ref
+from api.shapes import anomaly_shown
+from storage import anomalies
+from storage.anomalies import AnomalyRow, leading_sensor
+from storage.feedback import feedback_of
+from storage.session import Store
+from storage.walks import Place, Stretch, place_after, walk_plant, walk_station
+
+DEFAULT_RANGE = "24h"
+PAGE_SIZE = 50
+PAGE_PARTITIONS = 200
+PAGE_LOOKED_AT = 2000
+"""Rows that a page looks at before it ends, short: filters that match rarely must not become a scan."""
+
+
+class AnomaliesQuery(IntervalQuery):
+    """Parameters of `/anomalies`."""
+
+    station_id = StationId()
+    sensor = String(metadata={"description": "only anomalies in which this sensor stands out"})
+    min_severity: Any = BoundedNumber(0, 100, metadata={"description": "least severity"})
+    page_size: Integer = BoundedInteger(1, 1000, load_default=PAGE_SIZE)
+    page_token = String(metadata={"description": "next_page_token of the page before"})
+
+
+class Filters(NamedTuple):
+    """Which anomalies are asked for, beside the interval."""
+
+    station_id: str | None = None
+    sensor: str | None = None
+    min_severity: float = 0.0
+
+    def passes(self, row: AnomalyRow) -> bool:
+        """Whether the row is asked for."""
+        if row.severity < self.min_severity:
+            return False
+        return self.sensor is None or leading_sensor(row.verdict) == self.sensor
+
+    def walk(self, store: Store, start_ms: int, place: Place, wanted: int) -> Iterator[Stretch]:
+        """Walk through the partitions that can hold what is asked for."""
+        if self.station_id is None:
+            return walk_plant(store, start_ms, place, wanted)
+        return walk_station(store, self.station_id, start_ms, place, wanted)
+
+
+def anomaly_routes(context: Context) -> APIBlueprint:
+    """The list and one anomaly."""
+    routes = APIBlueprint("anomalies", __name__, url_prefix="/api/v1", tag="Anomalies")
+    routes.after_request(revalidated)
+    tokens = PageTokens("anomalies")
+
+    @routes.get("/anomalies")
+    @routes.input(AnomaliesQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(
+        summary="Anomalies, newest first",
+        description="By event time. A page reads a bounded number of partitions: it may be short, even empty, and "
+        "still have a `next_page_token`. The first page fixes the interval; anomalies that arrive behind its "
+        "place during the walk are met, others are not, none twice. Without an interval: the last 24 h. A range that "
+        "ends now reaches 5 minutes ahead, as far as a station's clock may be.",
+        responses={200: ok("One page.", ref("Anomalies"))},
+    )
+    def listed(query: dict[str, Any]) -> Response:
+        store = context.store.get()
+        page = page_asked(context, store, tokens, query)
+        filters = filters_asked(context, query)
+        interval = Interval(page.start_ms, page.end_ms)
+        rows, place = _page(store, filters, interval, Place(*page.place), query["page_size"])
+        document: dict[str, Any] = {**interval.shown(), "anomalies": shown(context, store, rows)}
+        if place is not None:
+            document["next_page_token"] = tokens.sign(store, page._replace(place=list(place)), query)
+        return jsonify(document)
+
+    @routes.get("/anomalies/<anomaly_id>")
+    @routes.input(StrictQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(summary="One anomaly", responses={200: ok("The anomaly.", ref("Anomaly"))})
+    def one(anomaly_id: str, query: dict[str, Any]) -> Response:
+        store = context.store.get()
+        return jsonify(shown(context, store, [found(store, anomaly_id)])[0])
+
+    return routes
+
+
+def page_asked(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
+    """The page that is asked for: where a token goes on, or the first one of the interval."""
+    if "page_token" in query:
+        return tokens.read(store, query["page_token"], query)
+    interval = resolve(query, context.now_ms(), DEFAULT_RANGE)
+    return Page([interval.end_ms], *interval)
+
+
+def filters_asked(context: Context, query: dict[str, Any]) -> Filters:
+    """The filters of a request.
+
+    Raises:
+        HTTPError: 422; a sensor that is not configured.
+    """
+    names = [sensor.name for sensor in context.settings.sensors]
+    if query.get("sensor", names[0]) not in names:
+        said = f"sensor = '{query['sensor'][:60]}': expected one of {', '.join(names)}"
+        raise refuse_parameter("sensor", "unknown_value", said)
+    return Filters(query.get("station_id"), query.get("sensor"), query.get("min_severity", 0.0))
+
+
+def found(store: Store, anomaly_id: str) -> AnomalyRow:
+    """The anomaly of this id, with its block.
+
+    Raises:
+        HTTPError: 404; no id, or nothing stored under it.
+    """
+    identity = identity_of(anomaly_id)
+    row = None if identity is None else anomalies.anomaly(store, *identity)
+    if row is None:
+        raise refuse(404, "not-found", "There is no anomaly with this id.")
+    return row
+
+
+def shown(context: Context, store: Store, rows: list[AnomalyRow]) -> list[dict[str, Any]]:
+    """Anomalies as documents, with what people said of them."""
+    feedback = feedback_of(store, (row[:3] for row in rows))
+    name = context.settings.model_name
+    return [anomaly_shown(row, name, feedback.get(row[:3])) for row in rows]
+
+
+def _page(
+    store: Store, filters: Filters, interval: Interval, place: Place, size: int
+) -> tuple[list[AnomalyRow], Place | None]:
+    """At most `size` anomalies from `place` on, and where to go on; None at the end."""
+    rows: list[AnomalyRow] = []
+    partitions = looked_at = 0
+    for stretch in filters.walk(store, interval.start_ms, place, size):
+        for row in stretch.rows:
+            looked_at += 1
+            if filters.passes(row):
+                rows.append(row)
+            if len(rows) == size or looked_at >= max(PAGE_LOOKED_AT, size):
+                return rows, place_after(row)
+        partitions += stretch.partitions
+        if partitions >= PAGE_PARTITIONS:
+            return rows, stretch.place
+    return rows, None

@@ -1,0 +1,129 @@
+"""Stored rows as the API shows them. Numbers leave finite or as null; the shapes are those of `api.schemas`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from api.identity import anomaly_id
+from api.silence import is_silent
+from api.times import rfc3339
+from models.detection.sensors import Sensor
+from models.detection.verdict import Flag, rules_of, severity_class
+from storage.anomalies import AnomalyRow
+from storage.feedback import FeedbackRow
+from storage.minutes import MinuteRow
+from storage.readings import ReadingRow
+from storage.stations import StationRow
+
+_SENSOR = ("name", "unit", "actual", "typical", "lower", "upper", "direction", "contribution")
+_WITNESS = ("name", "score", "threshold", "fired")
+
+
+def anomaly_shown(row: AnomalyRow, model_name: str, feedback: FeedbackRow | None) -> dict[str, Any]:
+    """One anomaly."""
+    verdict = verdict_of(row)
+    leading = max(verdict["sensors"], key=lambda sensor: sensor["contribution"] or 0.0, default={"name": None})
+    return {
+        "id": anomaly_id(row.station_id, row.event_ms, row.seq),
+        "station_id": row.station_id,
+        "event_time": rfc3339(row.event_ms),
+        "seq": row.seq,
+        "scored_time": rfc3339(row.scored_ms),
+        "stored_time": rfc3339(row.stored_ms),
+        **judged_shown(row.score, row.severity, row.flags, verdict),
+        "leading_sensor": leading["name"],
+        "late": bool(row.flags & Flag.LATE),
+        "model": {"name": model_name, "version": str(row.model_version)},
+        "feedback": None if feedback is None else feedback_shown(feedback),
+    }
+
+
+def judged_shown(score: float, severity: float, flags: int, verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a reading, whether it was stored or only asked about."""
+    return {
+        "is_anomaly": bool(flags & Flag.ANOMALY),
+        "score": score,
+        "threshold": 1.0,
+        "severity": rounded(severity),
+        "severity_class": severity_class(severity),
+        "state": "warming_up" if flags & Flag.WARMING_UP else "stable",
+        "sensors": verdict["sensors"],
+        "witnesses": verdict["witnesses"],
+        "rules": rules_of(flags),
+        "explanation": verdict["explanation"],
+    }
+
+
+def verdict_of(row: AnomalyRow) -> dict[str, Any]:
+    """The stored explanation with the members of the contract, whatever release wrote it."""
+    try:
+        document = msgspec.json.decode(row.verdict, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        document = {}
+    return told(document)
+
+
+def told(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of an explanation that the contract knows; what is missing is null."""
+    return {
+        "sensors": [{name: sensor.get(name) for name in _SENSOR} for sensor in document.get("sensors", [])],
+        "witnesses": [{name: witness.get(name) for name in _WITNESS} for witness in document.get("witnesses", [])],
+        "explanation": str(document.get("explanation", "")),
+    }
+
+
+def feedback_shown(row: FeedbackRow) -> dict[str, Any]:
+    """What was said of an anomaly."""
+    return {"verdict": row.verdict, "comment": row.comment, "time": rfc3339(row.given_ms), "given_by": row.given_by}
+
+
+def station_shown(row: StationRow, sensors: Iterable[Sensor], stale: bool, now_ms: int) -> dict[str, Any]:
+    """One station; while the stream is stale nobody is heard, so that nobody can be called silent."""
+    silent = is_silent(row.last_record_ms, row.typical_interval_seconds, now_ms)
+    return {
+        "station_id": row.station_id,
+        "condition": "unknown" if stale else "silent" if silent else "reporting",
+        "last_seen": rfc3339(row.last_record_ms),
+        "event_time": rfc3339(row.clock_ms),
+        "readings": row.readings,
+        "typical_interval_seconds": rounded(row.typical_interval_seconds),
+        "sensors": [
+            {"name": sensor.name, "unit": sensor.unit, "value": row.sensors.get(sensor.name)} for sensor in sensors
+        ],
+    }
+
+
+def reading_shown(row: ReadingRow, sensors: Iterable[Sensor]) -> dict[str, Any]:
+    """One reading; null where a sensor's value was missing."""
+    return {
+        "event_time": rfc3339(row.event_ms),
+        "seq": row.seq,
+        "sensors": {sensor.name: row.sensors.get(sensor.name) for sensor in sensors},
+        "score": row.score,
+        "severity": rounded(row.severity),
+        "is_anomaly": bool(row.flags & Flag.ANOMALY),
+        "late": bool(row.flags & Flag.LATE),
+        "rules": rules_of(row.flags),
+        "model_version": str(row.model_version),
+    }
+
+
+def minute_shown(row: MinuteRow, closed: bool) -> dict[str, Any]:
+    """One minute of a station; a sensor without any value in it is absent."""
+    return {
+        "time": rfc3339(row.minute_ms),
+        "closed": closed,
+        "readings": row.readings,
+        "sensors": {
+            name: {column: rounded(number) for column, number in held._asdict().items()}
+            for name, held in row.sensors.items()
+        },
+    }
+
+
+def rounded(number: float | None) -> float | None:
+    """The shortest decimal of what is stored in 32 bits: 21.4, not 21.399999618530273."""
+    return number if number is None or isinstance(number, int) else float(f"{number:.7g}")

@@ -1,0 +1,213 @@
+"""How many anomalies there were, by minute and by severity class, sensor or station.
+
+Past hours come from `anomaly_counts`, which `storage.recounting` keeps; what it does not hold, the hours around the
+present and hours that the interval cuts, is counted from the anomalies themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from models.detection.verdict import severity_class
+from storage.session import READS_IN_FLIGHT, Store
+from storage.times import DAY_MS, HOUR_MS, MINUTE_MS, cql_date, floored
+from storage.walks import partitions_of
+
+Group = Literal["severity", "sensor", "station"]
+Partition = tuple[int, int]
+"""(hour in ms since the epoch, slot) of `anomalies_by_time`."""
+
+GROUPS: tuple[Group, ...] = ("severity", "sensor", "station")
+NO_SENSOR = ""
+MOST_CELLS = 2_000_000
+
+SELECT_COUNTED = """
+SELECT toUnixTimestamp(event_time), station_id, severity, leading_sensor FROM anomalies_by_time
+WHERE hour = ? AND slot = ? AND event_time >= ? AND event_time < ?"""
+INSERT = """
+INSERT INTO anomaly_counts (day, slot, hour, severities, sensors, stations) VALUES (?, ?, ?, ?, ?, ?)
+USING TIMESTAMP ?"""
+_SELECT = "SELECT toUnixTimestamp(hour), {} FROM anomaly_counts WHERE day = ? AND slot = ? AND hour >= ? AND hour < ?"
+SELECT_MINUTES: dict[Group, str] = {
+    "severity": _SELECT.format("severities"),
+    "sensor": _SELECT.format("sensors"),
+    "station": _SELECT.format("stations"),
+}
+
+
+class TooManyCounts(ValueError):
+    """Groups times steps are more than one answer may hold."""
+
+
+class Counted(NamedTuple):
+    """Counts by group and step: `counts` is (len(keys), steps) int64, `first_ms` the start of the first step."""
+
+    keys: list[str]
+    counts: np.ndarray
+    first_ms: int
+
+
+class Minutes(msgspec.Struct, array_like=True):
+    """The counts of an hour in one grouping: cell i says that in `minute[i]` of the hour `key[i]` had `count[i]`.
+
+    `minute` uint8, `key` (a place in `keys`) and `count` uint32, little endian.
+    """
+
+    keys: list[str]
+    minute: bytes
+    key: bytes
+    count: bytes
+
+
+_decode = msgspec.msgpack.Decoder(Minutes).decode
+
+
+def count_partition(store: Store, partition: Partition, begun_us: int) -> int:
+    """Count one partition whole and store that; returns how many anomalies it holds.
+
+    Args:
+        store: where.
+        partition: hour and slot.
+        begun_us: the moment now, µs since the epoch: of two counts the one that began later wins.
+    """
+    hour, slot = partition
+    rows = store.rows(SELECT_COUNTED, (hour, slot, hour, hour + HOUR_MS))
+    tallies: dict[Group, Counter[tuple[int, str]]] = {group: Counter() for group in GROUPS}
+    total = 0
+    for row in rows:
+        total += 1
+        minute = (row[0] - hour) // MINUTE_MS
+        for group in GROUPS:
+            tallies[group][minute, _key(group, row)] += 1
+    packed = [_packed(tallies[group]) for group in GROUPS]
+    store.one(INSERT, (cql_date(hour), slot, hour, *packed, begun_us))
+    return total
+
+
+def counted(
+    store: Store, start_ms: int, end_ms: int, step_ms: int | None, group: Group, kept_before_ms: int
+) -> Counted:
+    """Count the anomalies with start_ms <= event_time < end_ms.
+
+    Args:
+        store: where from.
+        start_ms: ms since the epoch.
+        end_ms: ms since the epoch.
+        step_ms: length of a step, whole minutes; steps begin at its multiples since the epoch. None is one step.
+        group: by what.
+        kept_before_ms: hours from this one on are counted directly, whatever `anomaly_counts` says of them.
+
+    Raises:
+        TooManyCounts: over `MOST_CELLS` cells.
+        StoreUnavailable: Cassandra is away.
+    """
+    first_ms = start_ms if step_ms is None else floored(start_ms, step_ms)
+    tally = _Tally(first_ms, step_ms or max(1, end_ms - start_ms), end_ms)
+    there = list(partitions_of(store, start_ms, end_ms))
+    direct = []
+    whole_end = min(floored(end_ms, HOUR_MS), kept_before_ms)
+    kept = {}
+    if any(start_ms <= hour < whole_end for hour, _ in there):
+        kept = _kept(store, start_ms, whole_end, there, group)
+    for hour, slot in there:
+        minutes = kept.get((hour, slot)) if start_ms <= hour < whole_end else None
+        if minutes is None:
+            direct.append((hour, slot, start_ms, end_ms))
+        else:
+            tally.add_minutes(hour, minutes)
+    for rows in _several(store, direct):
+        tally.add_rows(rows, group)
+    return tally.counted()
+
+
+def _kept(store: Store, start_ms: int, end_ms: int, there: list[Partition], group: Group) -> dict[Partition, Minutes]:
+    days = sorted({(floored(hour, DAY_MS), slot) for hour, slot in there if start_ms <= hour < end_ms})
+    answers = store.rows_of_all(SELECT_MINUTES[group], [(cql_date(day), slot, start_ms, end_ms) for day, slot in days])
+    return {
+        (hour, slot): _decode(packed) for (_, slot), rows in zip(days, answers, strict=True) for hour, packed in rows
+    }
+
+
+def _several(store: Store, keys: list[tuple[int, int, int, int]]) -> Iterator[list[tuple[int, str, float, str | None]]]:
+    """Yield the rows of partitions, those of a few at a time in memory."""
+    left = iter(keys)
+    while several := list(islice(left, READS_IN_FLIGHT)):
+        yield list(chain.from_iterable(store.rows_of_all(SELECT_COUNTED, several)))
+
+
+def _key(group: Group, row: Sequence[object]) -> str:
+    if group == "severity":
+        return severity_class(float(row[2]))  # type: ignore[arg-type]
+    return str(row[1]) if group == "station" else str(row[3] or NO_SENSOR)
+
+
+def _packed(tally: Counter[tuple[int, str]]) -> bytes:
+    keys = sorted({key for _, key in tally})
+    places = {key: place for place, key in enumerate(keys)}
+    cells = sorted((minute, places[key], count) for (minute, key), count in tally.items())
+    columns = np.array(cells, np.int64).reshape(len(cells), 3)
+    minute, key, count = (columns[:, at].astype(dtype) for at, dtype in enumerate(("u1", "<u4", "<u4")))
+    return msgspec.msgpack.encode(Minutes(keys, minute.tobytes(), key.tobytes(), count.tobytes()))
+
+
+class _Tally:
+    """Collects cells and adds them up at the end, all at once: most of a month's answer is thousands of tiny hours."""
+
+    def __init__(self, first_ms: int, step_ms: int, end_ms: int) -> None:
+        self._first_ms, self._step_ms = first_ms, step_ms
+        self._steps = max(0, -(-(end_ms - first_ms) // step_ms))
+        self._keys: dict[str, int] = {}
+        self._hours: list[int] = []
+        self._minutes: list[Minutes] = []
+        self._places: list[int] = []
+        self._direct: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add_minutes(self, hour: int, minutes: Minutes) -> None:
+        """Add an hour that was counted before."""
+        self._hours.append(hour)
+        self._minutes.append(minutes)
+
+    def add_rows(self, rows: Iterable[Sequence[object]], group: Group) -> None:
+        """Add anomalies."""
+        rows = list(rows)
+        times = np.fromiter((row[0] for row in rows), np.int64, len(rows))  # type: ignore[misc]
+        places = np.fromiter((self._place(_key(group, row)) for row in rows), np.int64, len(rows))
+        self._direct.append((places, (times - self._first_ms) // self._step_ms))
+
+    def counted(self) -> Counted:
+        """The sums."""
+        parts = [(places, steps, np.ones(len(places))) for places, steps in self._direct]
+        parts.append(self._kept_cells())
+        if len(self._keys) * self._steps > MOST_CELLS:
+            raise TooManyCounts(f"{len(self._keys)} groups times {self._steps} steps")
+        places, steps, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        size = len(self._keys) * self._steps
+        sums = np.bincount(places * self._steps + steps, counts, size).astype(np.int64)
+        order = sorted(self._keys)
+        table = sums.reshape(len(self._keys), self._steps)[[self._keys[key] for key in order]]
+        return Counted(order, table, self._first_ms)
+
+    def _kept_cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places, steps and counts of all hours that were counted before."""
+        place = [np.array([self._place(key) for key in minutes.keys], np.int64) for minutes in self._minutes]
+        sizes = [len(minutes.minute) for minutes in self._minutes]
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in place])]).astype(np.int64)[:-1]
+        key = _joined((minutes.key for minutes in self._minutes), "<u4") + np.repeat(offsets, sizes)
+        minute = _joined((minutes.minute for minutes in self._minutes), "u1")
+        times = np.repeat(np.array(self._hours, np.int64), sizes) + minute * MINUTE_MS
+        places = np.concatenate([np.zeros(0, np.int64), *place])[key]
+        counts = _joined((minutes.count for minutes in self._minutes), "<u4")
+        return places, (times - self._first_ms) // self._step_ms, counts.astype(np.float64)
+
+    def _place(self, key: str) -> int:
+        return self._keys.setdefault(key, len(self._keys))
+
+
+def _joined(parts: Iterable[bytes], dtype: str) -> np.ndarray:
+    return np.frombuffer(b"".join(parts), dtype).astype(np.int64)

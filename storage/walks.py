@@ -1,0 +1,195 @@
+"""Walks through stored anomalies, newest first: resumable at any place, a bounded number of partitions at a time.
+
+A walk is over the rows that are there when it passes. What arrives behind its place is met later, what arrives before
+it is not met at all: neither hides another row, nor shows one twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import NamedTuple, TypeVar
+
+from storage.anomalies import (
+    FOUND_COLUMNS,
+    SELECT_HOURS,
+    TIME_SLOTS,
+    AnomalyRow,
+    found_row,
+    time_slot,
+)
+from storage.session import Store
+from storage.times import DAY_MS, HOUR_MS, cql_date, floored, year_of
+
+Item = TypeVar("Item")
+LEAST_SEQ = -(2**63)
+FEWEST_ROWS = 16
+MOST_HOURS_AT_ONCE = 16
+MOST_DAYS_AT_ONCE = 8
+
+
+class Place(NamedTuple):
+    """Where a walk stands.
+
+    Left are the rows with event_time < event_ms; with a `station_id` also those of that very millisecond which come
+    after (station_id, seq): further stations, and smaller seq of the same one.
+    """
+
+    event_ms: int
+    station_id: str | None = None
+    seq: int = LEAST_SEQ
+
+
+class Stretch(NamedTuple):
+    """A piece of a walk: rows in order, without blocks, where it stands after them, how many partitions it read."""
+
+    rows: list[AnomalyRow]
+    place: Place
+    partitions: int
+
+
+_PLANT = FOUND_COLUMNS + " FROM anomalies_by_time WHERE hour = ? AND slot = ? AND "
+SELECT_BEFORE = _PLANT + "event_time >= ? AND event_time < ? LIMIT ?"
+SELECT_NEXT_STATIONS = _PLANT + "event_time = ? AND station_id > ? LIMIT ?"
+SELECT_SAME_STATION = _PLANT + "event_time = ? AND station_id = ? AND seq < ? LIMIT ?"
+SELECT_STATION = (
+    FOUND_COLUMNS
+    + """ FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) >= (?, ?)
+    AND (event_time, seq) < (?, ?) LIMIT ?"""
+)
+
+
+def place_after(row: AnomalyRow) -> Place:
+    """The place right behind a row."""
+    return Place(row.event_ms, row.station_id, row.seq)
+
+
+def walk_plant(store: Store, start_ms: int, place: Place, wanted: int) -> Iterator[Stretch]:
+    """Walk back from `place` to start_ms (inclusive) through the anomalies of all stations.
+
+    Order: newest event time first, then station id, then seq downwards. Reads one hour first and more at once as it
+    finds little.
+
+    Args:
+        store: where from.
+        start_ms: ms since the epoch; no older anomaly is met.
+        place: where to begin; `Place(end_ms)` for everything before end_ms.
+        wanted: about how many rows the caller will take; decides how many are read at once.
+    """
+    limit = max(FEWEST_ROWS, -(-2 * wanted // TIME_SLOTS))
+    cut = True
+    while cut:
+        cut = False
+        for hours in _growing(_hours(store, start_ms, place), MOST_HOURS_AT_ONCE):
+            stretch, cut = _plant_stretch(store, hours, start_ms, place, limit)
+            yield stretch
+            place = stretch.place
+            if cut:
+                break
+
+
+def walk_station(store: Store, station_id: str, start_ms: int, place: Place, wanted: int) -> Iterator[Stretch]:
+    """Walk back from `place` to start_ms through the anomalies of one station; see `walk_plant`."""
+    limit = max(FEWEST_ROWS, wanted)
+    cut = True
+    while cut:
+        cut = False
+        newest = place.event_ms if place.station_id else place.event_ms - 1
+        days = range(floored(newest, DAY_MS), floored(start_ms, DAY_MS) - 1, -DAY_MS) if newest >= start_ms else ()
+        for several in _growing(days, MOST_DAYS_AT_ONCE):
+            edges = (start_ms, LEAST_SEQ, place.event_ms, place.seq, limit)
+            found = store.rows_of_all(SELECT_STATION, [(station_id, cql_date(day), *edges) for day in several])
+            sources = [[found_row(row) for row in rows] for rows in found]
+            stretch, cut = _merged(sources, limit, Place(max(several[-1], start_ms)), len(several))
+            yield stretch
+            place = stretch.place
+            if cut:
+                break
+
+
+def latest(store: Store, limit: int, now_ms: int) -> list[AnomalyRow]:
+    """The newest anomalies of the plant by event time, newest first, without their blocks.
+
+    Event times lie at most 5 minutes ahead of and 30 days behind the record time; a day and 31 days cover them.
+
+    Args:
+        store: where from.
+        limit: most rows returned.
+        now_ms: ms since the epoch; bounds the years that can hold anomalies.
+    """
+    oldest_ms = max(0, now_ms - (store.config.anomalies_ttl_days + 31) * DAY_MS)
+    walk = walk_plant(store, oldest_ms, Place(now_ms + DAY_MS), limit)
+    return list(islice(chain.from_iterable(stretch.rows for stretch in walk), limit))
+
+
+def by_station(store: Store, station_id: str, start_ms: int, end_ms: int) -> Iterator[AnomalyRow]:
+    """Yield a station's anomalies with start_ms <= event_time < end_ms, newest first, without their blocks."""
+    for stretch in walk_station(store, station_id, start_ms, Place(end_ms), FEWEST_ROWS):
+        yield from stretch.rows
+
+
+def _plant_stretch(
+    store: Store, hours: list[tuple[int, list[int]]], start_ms: int, place: Place, limit: int
+) -> tuple[Stretch, bool]:
+    partitions = [(hour, slot) for hour, slots in hours for slot in slots]
+    before = [(*partition, start_ms, place.event_ms, limit) for partition in partitions]
+    found = store.rows_of_all(SELECT_BEFORE, before)
+    if place.station_id is not None:
+        here = [partition for partition in partitions if partition[0] == floored(place.event_ms, HOUR_MS)]
+        found += store.rows_of_all(
+            SELECT_NEXT_STATIONS, [(*partition, place.event_ms, place.station_id, limit) for partition in here]
+        )
+        mine = [partition for partition in here if partition[1] == time_slot(place.station_id)]
+        same = [(*partition, place.event_ms, place.station_id, place.seq, limit) for partition in mine]
+        found += store.rows_of_all(SELECT_SAME_STATION, same)
+    sources = [[found_row(row) for row in rows] for rows in found]
+    return _merged(sources, limit, Place(max(hours[-1][0], start_ms)), len(partitions))
+
+
+def _merged(sources: list[list[AnomalyRow]], limit: int, end: Place, partitions: int) -> tuple[Stretch, bool]:
+    """Join sources in order, as far as all of them are known; whether one was cut short at `limit` rows."""
+    rows = sorted(chain.from_iterable(sources), key=_order)
+    known = min((_order(source[-1]) for source in sources if len(source) == limit), default=None)
+    if known is None:
+        return Stretch(rows, end, partitions), False
+    rows = [row for row in rows if _order(row) <= known]
+    return Stretch(rows, place_after(rows[-1]), partitions), True
+
+
+def _order(row: AnomalyRow) -> tuple[int, str, int]:
+    return -row.event_ms, row.station_id, -row.seq
+
+
+def _hours(store: Store, start_ms: int, place: Place) -> Iterator[tuple[int, list[int]]]:
+    """Yield (hour, slots) that hold anomalies, newest first, from the hour of `place` back to that of start_ms."""
+    end_ms = place.event_ms + (place.station_id is not None)
+    hour, slots = None, []
+    for next_hour, slot in partitions_of(store, start_ms, end_ms):
+        if hour is not None and next_hour != hour:
+            yield hour, slots
+            slots = []
+        hour = next_hour
+        slots.append(slot)
+    if hour is not None:
+        yield hour, slots
+
+
+def partitions_of(store: Store, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    """Yield (hour, slot) of the partitions of `anomalies_by_time` that touch [start_ms, end_ms), newest hour first."""
+    if end_ms <= start_ms:
+        return
+    first_hour = floored(start_ms, HOUR_MS)
+    for year in range(year_of(end_ms - 1), year_of(first_hour) - 1, -1):
+        yield from store.rows(SELECT_HOURS, (year, first_hour, end_ms))
+
+
+def _growing(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
+    """Cut into lists of 1, 2, 4 … `most`: one busy hour is enough, quiet ones are read together."""
+    size, held = 1, []
+    for item in items:
+        held.append(item)
+        if len(held) == size:
+            yield held
+            size, held = min(2 * size, most), []
+    if held:
+        yield held
