@@ -10,7 +10,6 @@ import numpy as np
 from benchmarks.detection.detectors import Judge, stated_budget
 from benchmarks.detection.simulator import healthy_plant, judged_plant
 from iot_simulator.process import Flavour
-from models.detection.evaluation import evaluate
 
 CADENCES = (1.0, 5.0, 60.0, 300.0)
 TRAINING_ROWS = (200, 1000, 4000)
@@ -52,7 +51,7 @@ def calibrated(
         training_ticks=training_rows,
         cadence=cadence,
     )
-    outcome = evaluate(*judged_plant(detector, plant, budget, seed), cadence=cadence)
+    outcome = judged_plant(detector, plant, budget, seed).evaluated(cadence=cadence)
     return {
         "flavour": flavour,
         "cadence": cadence,

@@ -44,23 +44,27 @@ def stationwatch(trees: int = REFERENCE_TREES) -> Judge:
     return judge
 
 
-def reference_forest(
-    history: History, training: np.ndarray, sensors: tuple[Sensor, ...], budget: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def reference_forest(trees: int = REFERENCE_TREES) -> Judge:
     """The mission's reference: an Isolation Forest on scaled raw values, no context. The budget means nothing to it.
 
     A missing value is taken for the mean, since the forest knows none: dropouts are not seen.
     """
-    from sklearn.ensemble import IsolationForest
-    from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(history.values[training])
-    values = np.nan_to_num(scaler.transform(history.values), nan=0.0)
-    # `fit` with a contamination would score all training rows tree by tree in scikit-learn; this is the same quantile.
-    forest = IsolationForest(n_estimators=REFERENCE_TREES, random_state=seed).fit(values[training])
-    packed = PackedForest.from_sklearn(forest, [sensor.name for sensor in sensors])
-    score = packed.anomaly_score(values)
-    return score, score > np.quantile(score[training], 1.0 - CONTAMINATION)
+    def judge(
+        history: History, training: np.ndarray, sensors: tuple[Sensor, ...], budget: float, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.ensemble import IsolationForest
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(history.values[training])
+        values = np.nan_to_num(scaler.transform(history.values), nan=0.0)
+        # With a contamination `fit` would score all training rows tree by tree; this is the same quantile.
+        forest = IsolationForest(n_estimators=trees, random_state=seed).fit(values[training])
+        packed = PackedForest.from_sklearn(forest, [sensor.name for sensor in sensors])
+        score = packed.anomaly_score(values)
+        return score, score > np.quantile(score[training], 1.0 - CONTAMINATION)
+
+    return judge
 
 
 def ewma_three_sigma(
@@ -94,9 +98,8 @@ def random_control(
     return score, score > 1.0 - stated_budget(budget, cadence) * cadence / 86_400.0
 
 
-# Name -> detector. What stands beside stationwatch in every table.
+# Name -> detector. What stands beside stationwatch and the reference forest in every table.
 BESIDE: dict[str, Judge] = {
-    "reference forest": reference_forest,
     "EWMA 3 sigma": ewma_three_sigma,
     "random": random_control,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.detection.detectors import Judge
 from iot_simulator.faults_at_rate import LENGTHS
 from iot_simulator.process import Flavour, StationProcess
-from models.detection.evaluation import Labels, Outcome, evaluate
+from models.detection.evaluation import MARGIN, Labels, Outcome, evaluate
 from models.detection.faults import KINDS, bend_series
 from models.detection.pooling import History
 from models.detection.scored_rows import Scored
@@ -23,6 +23,7 @@ SIZELESS = frozenset({"stuck", "dropout"})
 START_MS = 1_767_571_200_000  # a Monday, 2026-01-05T00:00Z
 # Readings between two faults of a station: the margin behind a fault is 60, so at least three clean hours follow it.
 _PAUSE = (240, 480)
+CURVE = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)  # false alarms per station and day
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,6 @@ class Plant:
     labels: Labels
     sensors: tuple[Sensor, ...]
     cadence: float
-
-    @property
-    def stations(self) -> int:
-        """Number of stations."""
-        return len(set(self.history.station_ids[:10_000]))
 
 
 def healthy_plant(
@@ -93,41 +89,51 @@ def faulty_plant(seed: int, flavour: Flavour) -> Plant:
     return _plant(values, labels, training_ticks, CADENCE)
 
 
+@dataclass(frozen=True)
+class Simulated:
+    """What a detector said of several plants, taken together."""
+
+    scored: Scored
+    labels: Labels
+
+    def evaluated(self, *, margin: int = MARGIN, episodes_allowed: float = 1.0, cadence: float = CADENCE) -> Outcome:
+        """Hold it against the faults; arguments as those of `evaluate`."""
+        return evaluate(self.scored, self.labels, margin=margin, episodes_allowed=episodes_allowed, cadence=cadence)
+
+
 def evaluate_simulator(
-    detector: Judge, flavour: Flavour, seeds: Sequence[int], *, budget: float = 1.0, margin: int = 60
+    detector: Judge, flavour: Flavour, seeds: Sequence[int], *, budget: float = 1.0, margin: int = MARGIN
 ) -> dict[str, Any]:
     """Return what a detector finds on plants of these seeds, taken together; see `as_table`."""
-    return as_table(simulated(detector, flavour, seeds, budget=budget, margin=margin))
+    return as_table(simulated(detector, flavour, seeds, budget=budget).evaluated(margin=margin))
 
 
-def simulated(
-    detector: Judge, flavour: Flavour, seeds: Sequence[int], *, budget: float = 1.0, margin: int = 60
-) -> Outcome:
-    """Judge one plant per seed and evaluate all of them together, one false alarm a day being allowed to the score."""
-    plants = [judged_plant(detector, faulty_plant(seed, flavour), budget, seed) for seed in seeds]
-    scored, labels = joined(plants)
-    return evaluate(scored, labels, margin=margin, cadence=CADENCE)
+def simulated(detector: Judge, flavour: Flavour, seeds: Sequence[int], *, budget: float = 1.0) -> Simulated:
+    """Let a detector judge one plant per seed."""
+    return joined([judged_plant(detector, faulty_plant(seed, flavour), budget, seed) for seed in seeds])
 
 
-def judged_plant(detector: Judge, plant: Plant, budget: float, seed: int) -> tuple[Scored, Labels]:
+def trade_off(plants: Simulated, allowed: Sequence[float] = CURVE) -> dict[str, float]:
+    """Return the recall of the score alone at so many false alarms per station and day."""
+    return {f"{number:g}": float(plants.evaluated(episodes_allowed=number).found_by_score.mean()) for number in allowed}
+
+
+def judged_plant(detector: Judge, plant: Plant, budget: float, seed: int) -> Simulated:
     """Let a detector judge a plant."""
     score, flagged = detector(plant.history, plant.training, plant.sensors, budget, seed)
     codes = plant.history.codes()
-    return Scored(codes, plant.history.event_ms, score, flagged, ~plant.training), plant.labels
+    return Simulated(Scored(codes, plant.history.event_ms, score, flagged, ~plant.training), plant.labels)
 
 
-def joined(plants: Sequence[tuple[Scored, Labels]]) -> tuple[Scored, Labels]:
+def joined(plants: Sequence[Simulated]) -> Simulated:
     """Put plants side by side: the stations of each are other ones."""
-    parts, labels, offset = [], [], 0
-    for scored, label in plants:
-        parts.append(replace(scored, station=scored.station + offset))
-        labels.append(replace(label, station=label.station + offset))
-        offset = int(parts[-1].station.max()) + 1
-    fields = ("station", "time_ms", "score", "flagged", "judged")
-    columns = (np.concatenate([getattr(part, field) for part in parts]) for field in fields)
+    offsets = STATIONS * np.arange(len(plants))
+    scored = [replace(one.scored, station=one.scored.station + at) for one, at in zip(plants, offsets, strict=True)]
+    labels = [replace(one.labels, station=one.labels.station + at) for one, at in zip(plants, offsets, strict=True)]
+    columns = {field.name: np.concatenate([getattr(one, field.name) for one in scored]) for field in fields(Scored)}
     numbers = ("station", "magnitude", "start_ms", "end_ms")
-    arrays = {field: np.concatenate([getattr(label, field) for label in labels]) for field in numbers}
-    return Scored(*columns), Labels(kind=[kind for label in labels for kind in label.kind], **arrays)
+    arrays = {name: np.concatenate([getattr(one, name) for one in labels]) for name in numbers}
+    return Simulated(Scored(**columns), Labels(kind=[kind for one in labels for kind in one.kind], **arrays))
 
 
 def as_table(outcome: Outcome) -> dict[str, Any]:

@@ -112,3 +112,34 @@ def number(value: float, digits: int = 3) -> str:
 def percent(share: float) -> str:
     """A share in percent."""
     return f"{100 * share:.2f} %"
+
+
+def curve_table(curve: dict[str, float]) -> str:
+    """Recall of the score alone per false alarms allowed."""
+    return markdown(("false alarms", *curve), [("recall", *(number(recall) for recall in curve.values()))])
+
+
+def ablation_table(part: dict[str, dict[str, Any]]) -> str:
+    """One line per variant: both plants, the two slow kinds, and NAB."""
+    head = ("", "hard", "plain", "drift, plain", "decorrelation, plain", "NAB", "NAB point AUC", "NAB windows")
+    rows = []
+    for name, tables in part.items():
+        nab = tables.get("nab")
+        rows.append(
+            (
+                name,
+                _three(tables["hard"]),
+                _three(tables["simulator"]),
+                number(tables["simulator"]["kinds"]["drift"]["recall"], 2),
+                number(tables["simulator"]["kinds"]["decorrelation"]["recall"], 2),
+                number(nab["one_threshold"]["score"], 1) if nab else "",
+                number(nab["auc"]) if nab else "",
+                f"{nab['windows_found']} at {nab['false_alarms_per_30_days']:.1f} / 30 days" if nab else "",
+            )
+        )
+    return markdown(head, rows)
+
+
+def _three(table: dict[str, Any]) -> str:
+    whole, alarms = table["whole"], table["false_alarms"]
+    return f"{whole['recall']:.3f} / {alarms['per_station_day']:.2f} / {whole['score_recall']:.3f}"
