@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 SENSORS_SHOWN = 6
 _BUCKETS = 500  # of each of which the least and the greatest value are drawn
 _MARKS = 300
+_DRAWABLE = (-62_130_000_000_000, 253_400_000_000_000)  # ms; years 1 to 9999, beyond which matplotlib knows no ticks
 _INK, _FLAG, _FAULT, _TRAINED = "#1f4e79", "#c62828", "#f9a825", "#90a4ae"
 
 
@@ -110,7 +111,8 @@ def _surroundings(panel: Axes, series: Series) -> None:
     panel.xaxis.set_major_locator(locator)
     panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     panel.spines[["top", "right"]].set_visible(False)
-    panel.margins(x=0.01)
+    room = max((last - first) // 100, 1000)
+    panel.set_xlim(*_moments(np.clip(np.array([first - room, last + room]), *_DRAWABLE)))
     panel.grid(alpha=0.2)
 
 

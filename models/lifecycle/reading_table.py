@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,6 @@ _PER_MILLISECOND = {"us": 1_000, "ns": 1_000_000}
 _INT64 = range(-(2**63), 2**63)
 # A row that is longer than a block is refused.
 _BLOCK_BYTES = 8 << 20
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _read_csv(path: Path, needed: list[str], optional: list[str]) -> ReadingTabl
                 ),
             )
     except pa.ArrowException as error:
-        if next(_rows(path), None) is None:
+        if not _has_rows(path):
             return ReadingTable(path, {name: pa.array([], pa.string()) for name in places}, is_csv=True)
         _explain(path, len(header), error)
     columns = {name: _plain(table[str(place)]) for name, place in places.items()}
@@ -221,20 +221,22 @@ def _read_csv(path: Path, needed: list[str], optional: list[str]) -> ReadingTabl
 def _header(path: Path) -> tuple[list[str], int]:
     """Return the names of the columns, and the lines they take up."""
     try:
-        with _opened(path) as file:
-            rows = csv.reader(line.decode("utf-8-sig") for line in file)
-            for row in rows:
-                if row:
-                    return [name.strip() for name in row], rows.line_num
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise StationwatchError(f"{path}: cannot be read: line 1 is no CSV header in UTF-8: {error}") from error
-    raise StationwatchError(f"{path}: cannot be read: it is empty, a header such as station_id,event_time is expected")
+        with _text(path) as file:
+            rows = csv.reader(file)
+            names = next((row for row in rows if row), None)
+    except csv.Error as error:
+        raise StationwatchError(f"{path}: cannot be read: line 1 is no CSV header: {error}") from error
+    if names is None:
+        raise StationwatchError(f"{path}: cannot be read: it is empty; a header with station_id,event_time is expected")
+    if any("\0" in name for name in names):
+        raise StationwatchError(f"{path}: cannot be read: line 1 is no CSV header in UTF-8: {_short(','.join(names))}")
+    return [name.strip() for name in names], rows.line_num
 
 
 def _places(path: Path, names: list[str], needed: list[str], optional: list[str]) -> dict[str, int]:
     absent = [name for name in needed if name not in names]
     if absent:
-        found = ", ".join(names[:50])
+        found = _short(", ".join(names), 400).strip("'")
         hint = "; fields are separated by commas" if len(names) == 1 else ""
         raise StationwatchError(f"{path}: column {', '.join(absent)} is missing; found: {found}{hint}")
     chosen = [*needed, *(name for name in optional if name in names)]
@@ -269,15 +271,21 @@ def _explain(path: Path, fields: int, error: pa.ArrowException) -> NoReturn:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows behind the header with the line each begins in; slow."""
-    with _opened(path) as file:
-        # Columns that are not read need not be UTF-8.
-        rows = csv.reader(line.decode("utf-8-sig", errors="replace") for line in file)
+    with _text(path) as file:
+        rows = csv.reader(file)
         begins, header = 1, True
         for row in rows:
             if row and not header:
                 yield begins, row
             header = header and not row
             begins = rows.line_num + 1
+
+
+def _has_rows(path: Path) -> bool:
+    try:
+        return next(_rows(path), None) is not None
+    except csv.Error:
+        return True
 
 
 def _line_of(path: Path, row: int) -> str | None:
@@ -294,6 +302,11 @@ def _opened(path: Path) -> BinaryIO:
         zipped = file.read(2) == b"\x1f\x8b"
     # A file object has the mode it was opened with.
     return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
+
+
+def _text(path: Path) -> TextIO:
+    # Columns that are not read need not be UTF-8. Lines end as they do for Arrow.
+    return io.TextIOWrapper(_opened(path), encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:
@@ -339,6 +352,6 @@ def _first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0]
 
 
-def _short(value: object) -> str:
+def _short(value: object, most: int = 80) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
