@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay package settings-table java
+.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay bench-detection bench-live package settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,13 +32,19 @@ check: setup ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: bench-kernel bench-replay ## every benchmark
+bench: bench-kernel bench-replay bench-detection ## every benchmark
 
 bench-kernel: setup ## the packed forest against scikit-learn
 	@exec $(BIN)/python -m benchmarks.kernel $(ARGS)
 
 bench-replay: setup java ## a recorded real series through the whole pipeline
 	@exec $(BIN)/python -m benchmarks.replay $(ARGS)
+
+bench-detection: setup ## the detector on simulated faults and public series; writes docs/detection.md
+	@exec $(BIN)/python -m benchmarks.detection $(ARGS)
+
+bench-live: setup ## which injected faults the running `make run` has seen
+	@exec $(BIN)/python -m benchmarks.live_faults $(ARGS)
 
 package: setup ## a wheel and an archive of the environment for spark-submit, in dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -16,13 +16,14 @@ _HEAD = f"""# How good the detector is
 
 This page is written by `make bench-detection` (`python -m benchmarks.detection`); every figure below comes from it.
 
-- A **false alarm** is an episode on clean readings: flagged readings of one station at most {GAP} readings apart, counted
-  again every {AGAIN} readings while it stays on. Clean is what lies neither in a fault nor in the {MARGIN} readings behind
-  one; alarms in those {MARGIN} are the **aftermath**, reported beside it.
+- A **false alarm** is an episode on clean readings: flagged readings of one station at most {GAP} readings apart,
+  counted again every {AGAIN} readings while it stays on. Clean is what lies neither in a fault nor in the {MARGIN}
+  readings behind one; alarms in those {MARGIN} are the **aftermath**, reported beside it.
 - A fault is **found** when a reading of its span is flagged. Only a {_SHORT} of one to three readings may be
   confirmed up to {_GRACE} readings later.
-- **Net of chance** takes off what alarms of the same frequency hit by luck: the share of fault-free stretches of the same
-  length that hold one; (recall − chance) / (1 − chance). Aftermath counts as luck here, so an always-late alarm earns none.
+- **Net of chance** takes off what alarms of the same frequency hit by luck: the share of fault-free stretches of the
+  same length that hold one; (recall − chance) / (1 − chance). Aftermath counts as luck here: an alarm that is always
+  late earns nothing.
 - **Score alone** is the recall of a threshold on the score, set so that clean readings give one false alarm per station
   and day.
 - **Delays** are in readings, medians over the faults found. **AUC** is of single readings, faulty against clean.
