@@ -59,7 +59,7 @@ def plant_view(look: Look, context: Context) -> dict[str, Any]:
         "open": len(opened),
         "tiles": tiles,
         "episodes": [
-            _episode(episode, look.episodes.latest[episode.station_id] is episode and episode.station_id in opened)
+            episode_shown(episode, look.episodes.latest[episode.station_id] is episode and episode.station_id in opened)
             for episode in look.episodes.newest(LISTED_EPISODES)
         ],
     }
@@ -123,7 +123,8 @@ def _lately(count: int) -> str:
     return f"{count} {'episode' if count == 1 else 'episodes'} in the last hour" if count else ""
 
 
-def _episode(episode: Episode, is_open: bool) -> dict[str, Any]:
+def episode_shown(episode: Episode, is_open: bool) -> dict[str, Any]:
+    """An episode as lists show it; its link leads to its worst reading."""
     return {
         "key": anomaly_url(*episode.identity),
         "url": anomaly_url(episode.station_id, episode.worst_ms, episode.worst_seq),

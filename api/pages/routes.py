@@ -8,17 +8,25 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
 from api.context import Context
+from api.counts import Counter
+from api.pages.anomaly import anomaly_view
 from api.pages.conditions import CONDITIONS, MEANINGS
-from api.pages.plant import BLANK_EPISODE, blank_tile, plant_view, store_away
-from api.pages.strip import strip_view
-from api.pages.watch import PlantWatch
-from api.pages.words import catalogue, length
-from api.problems import RETRY_AFTER_SECONDS
+from api.pages.plant import BLANK_EPISODE, blank_tile, plant_view, state_of, store_away
+from api.pages.station import LONGEST_MS, StationHistory, station_view
+from api.pages.strip import strip_of
+from api.pages.watch import PlantWatch, Shared
+from api.pages.words import catalogue
+from api.problems import RETRY_AFTER_SECONDS, refuse_parameter
 from api.store_handle import STORE_AWAY
 from api.times import clock, rfc3339
+from models.detection.errors import NotFound
 from storage.session import Store
+from storage.stream import progress
 
 LONGEST_SEARCH = 64
+PLANT_FRESH_MS = 1000
+STRIP_FRESH_MS = 15_000
+_FURTHEST_MS = 253_402_300_800_000
 
 
 def page_routes(context: Context) -> Blueprint:
@@ -26,58 +34,96 @@ def page_routes(context: Context) -> Blueprint:
     pages = Blueprint(
         "pages", __name__, template_folder="../templates", static_folder="../static", static_url_path="/static"
     )
-    watch = PlantWatch(context.settings.readings_topic)
-    for words in (rfc3339, clock, length):
+    for words in (rfc3339, clock):
         pages.add_app_template_filter(words)
     pages.add_app_template_filter(lambda condition: condition.replace("-", " "), "words")
+    watch, counter = PlantWatch(context.settings.readings_topic), Counter(context)
+    plant_now = Shared(lambda store, now_ms: plant_view(watch.look(store, now_ms), context), PLANT_FRESH_MS)
+    strip_now = Shared(lambda store, now_ms: strip_of(counter, now_ms), STRIP_FRESH_MS)
+    history = StationHistory(context.settings.sensors)
 
     @pages.get("/")
     def plant() -> Response:
         query, chosen = _filters()
 
         def view(store: Store, now_ms: int) -> dict[str, Any]:
-            shown = watch.show(store, now_ms, lambda look: plant_view(look, context))
-            for tile in shown["tiles"]:
-                tile["hidden"] = not (
-                    query.lower() in tile["id"].lower() and (not chosen or tile["condition"] in chosen)
-                )
-            return {**shown, "strip": strip_view({}, now_ms)}
+            shown = plant_now.get(store, now_ms)
+            hidden = {tile["id"] for tile in shown["tiles"] if not _fits(tile, query.lower(), chosen)}
+            return {**shown, "hidden": hidden, "strip": strip_now.get(store, now_ms)}
 
-        return framed(
-            context, "plant.html", view, q=query, chosen=chosen, meanings=MEANINGS,
-            blank=blank_tile(context.settings.sensors), blank_episode=BLANK_EPISODE,
-        )  # fmt: skip
+        given = {"q": query, "chosen": chosen, "meanings": MEANINGS, "blank_episode": BLANK_EPISODE}
+        return framed(context, "plant.html", view, blank=blank_tile(context.settings.sensors), **given)
+
+    @pages.get("/stations/<station_id>")
+    def station(station_id: str) -> Response:
+        def view(store: Store, now_ms: int) -> dict[str, Any]:
+            return station_view(store, station_id, plant_now.get(store, now_ms), context)
+
+        return framed(context, "station.html", view, station_id=station_id, blank_episode=BLANK_EPISODE)
+
+    @pages.get("/anomalies/<anomaly_id>")
+    def anomaly(anomaly_id: str) -> Response:
+        def view(store: Store, now_ms: int) -> dict[str, Any]:
+            sign_ms = progress(store, context.settings.readings_topic).heartbeat_ms
+            state = state_of(sign_ms, now_ms, context.settings.api_stale_seconds)
+            return {"state": state, **anomaly_view(store, anomaly_id, context)}
+
+        return framed(context, "anomaly.html", view)
 
     @pages.get("/pages/plant")
     def plant_json() -> Response:
-        return jsonify(watch.show(context.store.get(), context.now_ms(), lambda look: plant_view(look, context)))
+        return jsonify(plant_now.get(context.store.get(), context.now_ms()))
 
     @pages.get("/pages/strip")
     def plant_strip() -> Response:
-        context.store.get()
-        return make_response(render_template("_strip.html", strip=strip_view({}, context.now_ms())))
+        return make_response(render_template("_strip.html", strip=strip_now.get(context.store.get(), context.now_ms())))
+
+    @pages.get("/pages/stations/<station_id>")
+    def station_json(station_id: str) -> Response:
+        store, now_ms = context.store.get(), context.now_ms()
+        plant = plant_now.get(store, now_ms)
+        tile = next((tile for tile in plant["tiles"] if tile["id"] == station_id), None)
+        start_ms, end_ms, step_ms = (_whole(name) for name in ("start", "end", "step"))
+        if not start_ms < end_ms <= start_ms + LONGEST_MS:
+            raise refuse_parameter("end", "out_of_range", "expected start < end, at most 31 days apart, ms since 1970")
+        shown = history.show(store, station_id, start_ms, end_ms, step_ms, now_ms)
+        return jsonify({**shown, "now_ms": now_ms, "state": plant["state"], "tile": tile})
 
     return pages
 
 
-def framed(
-    context: Context, template: str, view: Callable[[Store, int], dict[str, Any]], status: int = 200, **given: Any
-) -> Response:
-    """Render a page: what `view` finds, or the frame alone with the sentence that the store is away."""
+def framed(context: Context, template: str, view: Callable[[Store, int], dict[str, Any]], **given: Any) -> Response:
+    """Render a page: what `view` finds, or the frame with the sentence that nothing is there or the store is away."""
     now_ms = context.now_ms()
+    frame = {"now_ms": now_ms, "wall": "wall" in request.args, "sensors": catalogue(context.settings.sensors), **given}
     try:
-        shown = view(context.store.get(), now_ms)
+        return make_response(render_template(template, **frame, **view(context.store.get(), now_ms)))
+    except NotFound:
+        return make_response(render_template("missing.html", **frame, state={"kind": "none"}), 404)
     except STORE_AWAY as error:
         context.store.doubt(error)
-        shown, status = {"state": store_away(), "title": "● no store · stationwatch"}, 503
-    frame = {"now_ms": now_ms, "wall": "wall" in request.args, "sensors": catalogue(context.settings.sensors)}
-    response = make_response(render_template(template, **frame, **given, **shown), status)
-    if status == 503:
+        response = make_response(render_template("away.html", **frame, state=store_away()), 503)
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response
+        return response
 
 
 def _filters() -> tuple[str, list[str]]:
     """Search text and conditions of the address. A condition that does not exist is left out: links outlive words."""
     chosen = [word for word in request.args.get("condition", "").split(",") if word in CONDITIONS]
     return request.args.get("q", "")[:LONGEST_SEARCH], chosen
+
+
+def _fits(tile: dict[str, Any], query: str, chosen: list[str]) -> bool:
+    return query in tile["id"].lower() and (not chosen or tile["condition"] in chosen)
+
+
+def _whole(name: str) -> int:
+    """A parameter that the scripts send: milliseconds; absent is 0.
+
+    Raises:
+        HTTPError: 422.
+    """
+    text = request.args.get(name, "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) < _FURTHEST_MS):
+        raise refuse_parameter(name, "not_an_integer", f"{name}: expected milliseconds since 1970")
+    return int(text)

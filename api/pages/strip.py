@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from api.counts import Counter
+from api.interval import AHEAD_MS, Interval
 from api.pages.conditions import TROUBLES
 from api.times import clock
 from storage.times import HOUR_MS, MINUTE_MS, floored
@@ -13,6 +15,21 @@ HOURS = 12
 STEP_MS = 10 * MINUTE_MS
 BAR, PITCH, HEIGHT = 8, 10, 100
 _LEAST = 2.0
+
+
+def strip_of(counter: Counter, now_ms: int) -> dict[str, Any]:
+    """The strip up to now.
+
+    Raises:
+        StoreUnavailable: Cassandra is away.
+    """
+    start_ms = floored(now_ms, STEP_MS) + STEP_MS - HOURS * HOUR_MS
+    found = counter.count(Interval(start_ms, now_ms + AHEAD_MS), STEP_MS, "severity")
+    counts = {
+        found.first_ms + STEP_MS * step: dict(zip(found.keys, column.tolist(), strict=True))
+        for step, column in enumerate(found.counts.T)
+    }
+    return strip_view(counts, now_ms)
 
 
 def strip_view(counts: Mapping[int, Mapping[str, int]], now_ms: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from api.pages.folding import EpisodeFold
 from storage import stations, stream
@@ -16,13 +16,10 @@ from storage.times import HOUR_MS
 BACK_MS = 2 * HOUR_MS
 """How far back episodes are looked for when a process begins to watch."""
 
-FRESH_MS = 1000
-"""How old a look may be that is shown to a further viewer: a hundred of them cost Cassandra one read a second."""
-
 _ROWS = 2000
 _ROUNDS = 5
 
-Shown = TypeVar("Shown")
+Seen = TypeVar("Seen")
 
 
 class Look(NamedTuple):
@@ -38,8 +35,35 @@ class Look(NamedTuple):
     catching_up: bool
 
 
+class Shared(Generic[Seen]):
+    """Something that all viewers are shown together, made anew when it is older than `fresh_ms`.
+
+    Made on demand only: a page that nobody looks at costs nothing, and a hundred viewers cost as much as one.
+
+    Args:
+        make: makes it of the store and the time now, ms since the epoch; never twice at once.
+        fresh_ms: how old it may be.
+    """
+
+    def __init__(self, make: Callable[[Store, int], Seen], fresh_ms: int) -> None:
+        self._make, self._fresh_ms = make, fresh_ms
+        self._lock = threading.Lock()
+        self._held: tuple[int, Seen] | None = None
+
+    def get(self, store: Store, now_ms: int) -> Seen:
+        """What is to be shown now. Not to be changed by whom it is given to.
+
+        Raises:
+            StoreUnavailable: Cassandra is away.
+        """
+        with self._lock:
+            if self._held is None or not 0 <= now_ms - self._held[0] < self._fresh_ms:
+                self._held = now_ms, self._make(store, now_ms)
+            return self._held[1]
+
+
 class PlantWatch:
-    """Reads on demand only: a page that nobody looks at costs nothing.
+    """Follows the feed of anomalies from look to look. Not thread-safe: made for `Shared`.
 
     Args:
         topic: of the readings.
@@ -47,26 +71,16 @@ class PlantWatch:
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
-        self._lock = threading.Lock()
         self._fold = EpisodeFold()
         self._position: Position = {}
         self._since_ms: int | None = None
-        self._look: Look | None = None
 
-    def show(self, store: Store, now_ms: int, render: Callable[[Look], Shown]) -> Shown:
-        """Look, unless another viewer just did, and render what is seen.
-
-        Rendering happens under the lock because the episodes move on with the next look.
+    def look(self, store: Store, now_ms: int) -> Look:
+        """Look at the plant.
 
         Raises:
             StoreUnavailable: Cassandra is away.
         """
-        with self._lock:
-            if self._look is None or not 0 <= now_ms - self._look.at_ms < FRESH_MS:
-                self._look = self._looked(store, now_ms)
-            return render(self._look)
-
-    def _looked(self, store: Store, now_ms: int) -> Look:
         progress = stream.progress(store, self._topic)
         more = self._follow(store, progress, now_ms)
         rows = list(stations.stations(store))

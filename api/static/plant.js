@@ -1,4 +1,5 @@
 // Keeps tiles and episodes live, changing only what is another; filters and search live in the address.
+import { fillEpisode, patch, setCondition, setText } from "./patch.js";
 import { announce, fetchData, keepLive, showState } from "./live.js";
 import { localise, runClock, setTime } from "./times.js";
 
@@ -6,16 +7,6 @@ const plant = document.getElementById("plant");
 const MANY = 300;
 const STRIP_MS = 30000;
 const LOUD = new Set(["critical", "major", "silent"]);
-
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function setCondition(element, condition) {
-  if (element.dataset.condition === condition) return;
-  element.dataset.condition = condition;
-  element.querySelector(".icon use").setAttribute("href", "#i-" + condition);
-}
 
 function words(condition) {
   return condition.replace("-", " ");
@@ -45,36 +36,6 @@ function fillSince(element, ms) {
   if (!ms) return setText(element, "");
   if (!element.firstElementChild) element.replaceChildren("since ", document.createElement("time"));
   setTime(element.firstElementChild, ms);
-}
-
-function fillEpisode(element, row) {
-  setCondition(element, row.condition);
-  element.dataset.key = row.key;
-  element.classList.toggle("open", row.open);
-  const link = element.firstElementChild;
-  if (link.getAttribute("href") !== row.url) link.href = row.url;
-  setText(link.querySelector(".name"), row.station_id);
-  setText(link.querySelector(".word"), `${row.condition} ${row.severity}`);
-  setTime(link.querySelector("time"), row.first_ms);
-  setText(link.querySelector(".sentence"), row.sentence);
-  setText(link.querySelector(".lasted"), row.lasted);
-}
-
-/** Make the children of `list` those of `rows`, in their order, keeping elements by key. */
-function patch(list, rows, keyOf, template, fill, mayMove) {
-  const held = new Map([...list.children].map((element) => [element.dataset[keyOf.held], element]));
-  const wanted = rows.map((row) => {
-    const key = row[keyOf.row];
-    const element = held.get(key) ?? template.content.firstElementChild.cloneNode(true);
-    held.delete(key);
-    fill(element, row);
-    return element;
-  });
-  held.forEach((element) => element.remove());
-  wanted.forEach((element, place) => {
-    if (element.parentNode === list && !mayMove) return;
-    if (list.children[place] !== element) list.insertBefore(element, list.children[place] ?? null);
-  });
 }
 
 const tiles = document.getElementById("tiles");
@@ -179,18 +140,13 @@ async function refreshStrip() {
 
 localise();
 runClock();
-if (plant) {
-  keepLive(() => plant.dataset.source, show, () => (tiles.children.length > MANY ? 5000 : 2000));
-  setTimeout(refreshStrip, STRIP_MS);
-  document.addEventListener("keydown", keys);
-  if (search) {
-    search.addEventListener("input", changeFilter);
-    search.form.addEventListener("submit", (event) => event.preventDefault());
-    chips.addEventListener("click", toggle);
-    document.getElementById("clear")?.addEventListener("click", clear);
-    filter();
-  }
-} else {
-  // The frame alone: come back as soon as there is something to show.
-  setTimeout(() => location.reload(), 5000);
+keepLive(() => plant.dataset.source, show, () => (tiles.children.length > MANY ? 5000 : 2000));
+setTimeout(refreshStrip, STRIP_MS);
+document.addEventListener("keydown", keys);
+if (search) {
+  search.addEventListener("input", changeFilter);
+  search.form.addEventListener("submit", (event) => event.preventDefault());
+  chips.addEventListener("click", toggle);
+  document.getElementById("clear")?.addEventListener("click", clear);
+  filter();
 }
