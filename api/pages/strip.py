@@ -51,7 +51,7 @@ def strip_view(counts: Mapping[int, Mapping[str, int]], now_ms: int) -> dict[str
         "height": HEIGHT,
         "bar": BAR,
         "bars": bars,
-        "ticks": [start for start in starts if start % (2 * HOUR_MS) == 0],
+        "ticks": [f"{back} h ago" for back in range(HOURS, 0, -HOURS // 4)] + ["now"],
         "label": _label(starts, totals),
     }
 
@@ -63,11 +63,13 @@ def _by_trouble(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _bar(place: int, start_ms: int, held: Mapping[str, int], most: int) -> dict[str, Any]:
-    parts, top = [], float(HEIGHT)
+    parts, top, total = [], float(HEIGHT), sum(held.values())
+    # The square root: beside a fault that lasted, single readings would not be seen.
+    tall = (HEIGHT - 4 * _LEAST) * (total / most) ** 0.5 if most else 0.0
     for kind in TROUBLES:
         if held[kind]:
             # Never thinner than the eye sees: one critical reading among a thousand warnings has to show.
-            height = max(_LEAST, HEIGHT * held[kind] / most)
+            height = max(_LEAST, tall * held[kind] / total)
             top -= height
             parts.append({"kind": kind, "y": round(top, 2), "height": round(height, 2)})
     said = ", ".join(f"{held[kind]} {kind}" for kind in TROUBLES if held[kind])

@@ -42,6 +42,7 @@ async function drawAround() {
     frames.forEach((frame) => frame.querySelector(".plot").replaceChildren());
     setText(note, "The readings around it could not be loaded. Reload the page to try again.");
   }
+  document.getElementById("charts").classList.remove("waiting");
   document.getElementById("charts").setAttribute("aria-busy", "false");
 }
 
@@ -92,11 +93,9 @@ async function replay(event) {
   event.target.disabled = false;
 }
 
-function tellReplay(found) {
-  const same = found.equal ?? found.identical ?? found.matches;
-  if (same === true) return "Judged again with the same model version: the same verdict.";
-  if (same === false) return "Judged again with the same model version: ANOTHER verdict. Please tell whoever runs stationwatch.";
-  return `Judged again: score ${found.score?.toFixed?.(2) ?? "unknown"}.`;
+function tellReplay({ equal, recomputed, stored, model }) {
+  if (equal) return `Judged again by version ${model.version}: the same verdict, score ${recomputed.score.toFixed(2)}.`;
+  return `Judged again by version ${model.version}: score ${recomputed.score.toFixed(2)} instead of ${stored.score.toFixed(2)}. Please tell whoever runs stationwatch.`;
 }
 
 localise();

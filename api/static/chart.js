@@ -3,6 +3,8 @@
 const LEFT = 58;
 const SHAPES = { critical: 7, major: 6.5, minor: 6, warning: 5.5 };
 const NEAR = 12;
+const APART = 56;
+const FOOT = 5;
 const HOUR_MS = 3600000;
 
 /** A colour of the stylesheet, in the scheme of the moment. */
@@ -158,17 +160,21 @@ function pointAt(u, ms) {
   u.ctx.globalAlpha = 1;
 }
 
-/** One shape a condition, none on top of another of its kind. */
+/** Along the foot every moment that was abnormal; above it the worst of each short stretch, as its condition's shape. */
 function drawMarks(u, marks) {
-  const last = {};
   const scale = devicePixelRatio || 1;
+  const right = u.bbox.left + u.bbox.width;
+  const worst = new Map();
   for (const mark of marks) {
-    if (mark.value == null) continue;
     const x = u.valToPos(mark.at_ms, "x", true);
-    if (x < u.bbox.left || x > u.bbox.left + u.bbox.width || x - (last[mark.condition] ?? -99) < 9 * scale) continue;
-    last[mark.condition] = x;
-    const size = SHAPES[mark.condition] * scale;
-    const path = shape(mark.condition, x, u.valToPos(mark.value, "y", true), size);
+    if (mark.value == null || x < u.bbox.left || x > right) continue;
+    u.ctx.fillStyle = markColour(mark.condition);
+    u.ctx.fillRect(x - 1.5 * scale, u.bbox.top + u.bbox.height - FOOT * scale, 3 * scale, FOOT * scale);
+    const place = Math.floor(x / (APART * scale));
+    if (!worst.has(place) || worst.get(place).severity < mark.severity) worst.set(place, mark);
+  }
+  for (const mark of worst.values()) {
+    const path = shape(mark.condition, u.valToPos(mark.at_ms, "x", true), u.valToPos(mark.value, "y", true), SHAPES[mark.condition] * scale);
     u.ctx.fillStyle = markColour(mark.condition);
     u.ctx.strokeStyle = colour("sheet");
     u.ctx.lineWidth = 1.5 * scale;

@@ -3,12 +3,13 @@
 
 const RETRY_MS = 3000;
 const ANSWER_MS = 10000;
+const TROUBLES = { store: "The store does not answer", busy: "The API is busy" };
 
 /** Fetch the page's own data. A session that ended leads to the login page and back. */
 export async function fetchData(address, kind = "json") {
   const answer = await fetch(address, { signal: AbortSignal.timeout(ANSWER_MS), headers: { "X-Requested-With": "page" } });
   if (answer.status === 401) location.assign("/login?next=" + encodeURIComponent(location.pathname + location.search));
-  if (answer.status === 503) throw new Error("store");
+  if (answer.status === 503) throw new Error((await answer.json()).type.endsWith("store-unavailable") ? "store" : "busy");
   if (!answer.ok) throw new Error("status " + answer.status);
   return kind === "json" ? answer.json() : answer.text();
 }
@@ -34,7 +35,7 @@ export function keepLive(address, show, pace = () => 2000) {
     } catch (error) {
       failingSince ??= new Date();
       const since = failingSince.toLocaleTimeString();
-      const what = error.message === "store" ? "The store does not answer" : "No connection to the API";
+      const what = TROUBLES[error.message] ?? "No connection to the API";
       sayConnection(`${what} since ${since}. What follows is old; this page tries again by itself.`);
       timer = setTimeout(turn, RETRY_MS);
     } finally {

@@ -34,7 +34,11 @@ function fillTile(element, tile) {
 
 function fillSince(element, ms) {
   if (!ms) return setText(element, "");
-  if (!element.firstElementChild) element.replaceChildren("since ", document.createElement("time"));
+  if (!element.firstElementChild) {
+    const time = document.createElement("time");
+    time.dataset.minutes = "";
+    element.replaceChildren("since ", time);
+  }
   setTime(element.firstElementChild, ms);
 }
 

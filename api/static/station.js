@@ -74,6 +74,7 @@ function take(fresh, part) {
 }
 
 function show(fresh, part) {
+  document.getElementById("charts").classList.remove("waiting");
   held = fresh.held;
   marks = fresh.marks;
   markWidth = part.mark_width_ms;
@@ -190,7 +191,11 @@ async function attempt() {
 
 function zoom(start, end) { span.fix(start, end); renew(); }
 function back() { span.back(); renew(); }
-function renew() { wholeAt = 0; attempt(); }
+function renew() {
+  wholeAt = 0;
+  document.getElementById("charts").classList.add("waiting");
+  attempt();
+}
 
 localise();
 runClock();

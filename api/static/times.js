@@ -2,13 +2,13 @@
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const HOUR = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+const MINUTES = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 
 /** `14:02:10`, with the day before it when that is not today. */
-export function clock(ms) {
+export function clock(ms, format = CLOCK) {
   const time = new Date(ms);
   const today = time.toDateString() === new Date().toDateString();
-  return today ? CLOCK.format(time) : `${DAY.format(time)} ${CLOCK.format(time)}`;
+  return today ? format.format(time) : `${DAY.format(time)} ${format.format(time)}`;
 }
 
 /** Set a <time> to a moment, touching the page only when it changes. */
@@ -16,17 +16,19 @@ export function setTime(element, ms) {
   const stamp = new Date(ms).toISOString();
   if (element.dateTime === stamp) return;
   element.dateTime = stamp;
-  element.textContent = clock(ms);
-  element.title = stamp;
+  tell(element);
+}
+
+function tell(element) {
+  const ms = Date.parse(element.dateTime);
+  if (Number.isNaN(ms)) return;
+  element.textContent = clock(ms, "minutes" in element.dataset ? MINUTES : CLOCK);
+  element.title = element.dateTime;
 }
 
 /** Show the times under `root` in the reader's zone. */
 export function localise(root = document) {
-  for (const element of root.querySelectorAll("time[data-clock]")) {
-    const ms = Date.parse(element.dateTime);
-    if (!Number.isNaN(ms)) { element.textContent = clock(ms); element.title = element.dateTime; }
-  }
-  for (const element of root.querySelectorAll("time[data-hour]")) element.textContent = HOUR.format(new Date(element.dateTime));
+  root.querySelectorAll("time[data-clock], time[data-minutes]").forEach(tell);
 }
 
 /** The clock in the page's head: the server's time, since episodes are told in it. */
