@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
             seed=options.seed,
             progress=bar.update,
         )
-    for note in result.model.notes:
+    for note in result.notes:
         _say(f"note: {note}")
     write_verdicts(options.out, recorded, result)
     _say(_summary(result))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.detection.block import block_width
 from models.detection.detector import Detector, Spec
 from models.detection.errors import StationwatchError
 from models.detection.features import feature_names
@@ -27,7 +26,8 @@ from models.detection.verdict import Flag
 FAR = 1e15
 STATES = ("stable", "warming_up", "training", "late", "duplicate")
 STABLE, WARMING_UP, TRAINING, LATE, DUPLICATE = range(len(STATES))
-_CELLS = 4_000_000  # of blocks held at once
+_VALUES = 150_000  # of sensors that are judged at once
+_MANY_LATE = 0.05
 
 Progress = Callable[[int], object]
 
@@ -59,6 +59,7 @@ class Backtest:
         ordinal: (n,) int64, the station's count of readings without duplicates, this one included.
         state: (n,) uint8, places in `STATES`: the last of them that holds.
         model: what judged.
+        notes: sentences for people: what could not be learnt, and what looks odd.
     """
 
     score: np.ndarray
@@ -68,6 +69,7 @@ class Backtest:
     ordinal: np.ndarray
     state: np.ndarray
     model: Model
+    notes: tuple[str, ...]
 
     @property
     def flagged(self) -> np.ndarray:
@@ -139,7 +141,7 @@ def replayed(
     rows = np.flatnonzero(first == np.arange(len(first)))
     judged = _Judged.empty(len(first))
     state = ShardState(sensors, model.prior)
-    size = max(1, _CELLS // block_width(len(sensors)))
+    size = max(1, _VALUES // len(sensors))
     for start in range(0, len(rows), size):
         _judge(state, model.detector, history, rows[start : start + size], judged)
         if progress is not None:
@@ -159,6 +161,7 @@ def replayed(
         ordinal=judged.ordinal[first],
         state=states,
         model=model,
+        notes=(*model.notes, *_late_note(judged.late)),
     )
 
 
@@ -264,6 +267,16 @@ def _judge(state: ShardState, detector: Detector, history: History, rows: np.nda
     judged.score[rows], judged.severity[rows] = verdicts.score, verdicts.severity
     judged.flags[rows], judged.forest[rows] = verdicts.flags, verdicts.forest
     judged.ordinal[rows], judged.late[rows] = step.ordinal, step.late
+
+
+def _late_note(late: np.ndarray) -> list[str]:
+    share = float(late.mean())
+    if share <= _MANY_LATE:
+        return []
+    return [
+        f"{share:.0%} of the rows are late, that is, older than what their station sent before, and teach nothing: "
+        "rows are taken in the order of the file; sort them by event_time unless they arrived so"
+    ]
 
 
 def _without_forest(prior: Prior, budget: float) -> Detector:

@@ -88,7 +88,7 @@ def test_a_verdict_depends_on_earlier_rows_only(plant: tuple, end: int) -> None:
 def test_the_size_of_a_part_does_not_matter(plant: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks when something is lost or doubled where two parts meet."""
     history, training, result = plant
-    monkeypatch.setattr(module, "_CELLS", 7777)
+    monkeypatch.setattr(module, "_VALUES", 333)
     same(judged(history, training), result)
 
 
@@ -96,7 +96,7 @@ def test_progress_adds_up_to_all_rows(plant: tuple, monkeypatch: pytest.MonkeyPa
     """Breaks when the bar stops short of its end, or duplicates push it beyond."""
     history, training, _ = plant
     doubled = joined(history, chosen(history, np.arange(100)))
-    monkeypatch.setattr(module, "_CELLS", 7777)
+    monkeypatch.setattr(module, "_VALUES", 333)
     done: list[int] = []
     mask = np.append(training, np.zeros(100, bool))
     backtest(doubled, mask, SENSORS, budget=1.0, trees=5, seed=1, progress=done.append)
@@ -240,3 +240,11 @@ def test_columns_that_are_no_sensors_are_refused(names: tuple[str, ...]) -> None
     """Breaks when the time of a reading is judged as a value, or one sensor twice."""
     with pytest.raises(StationwatchError, match=names[-1]):
         sensors_of(names)
+
+
+def test_a_file_in_the_wrong_order_is_told(plant: tuple) -> None:
+    """Breaks when somebody whose file has the newest row first is left with verdicts that learnt nothing."""
+    history, training, result = plant
+    assert result.notes == ()
+    turned = chosen(history, np.arange(len(history))[::-1])
+    assert any("late" in note for note in judged(turned, training).notes)
