@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="address the API listens on; beyond loopback it needs tokens")
     api_port: Port = Field(8000, description="port of the API; 0 is any free one")
     api_tokens_file: Path | None = Field(None, description="file of hashed API tokens")
+    api_tokens_in_store: bool = Field(
+        False, description="take tokens from Cassandra too; `python -m api.token_command` makes them"
+    )
+    api_requests_per_minute: int = Field(
+        6000, ge=0, description="requests a minute of one token, or of one address without tokens; 0 is without limit"
+    )
     api_stale_seconds: float = Field(
         30.0, gt=0, description="the stream counts as stale after this many seconds without a sign, s"
     )
@@ -157,9 +163,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_open_bind(self) -> Self:
-        if self.api_host not in LOOPBACK and self.api_tokens_file is None:
+        if self.api_host not in LOOPBACK and self.api_tokens_file is None and not self.api_tokens_in_store:
             raise ValueError(
-                f"API_HOST={self.api_host} is reachable from outside; set {PREFIX}API_TOKENS_FILE or bind to 127.0.0.1"
+                f"API_HOST={self.api_host} is reachable from outside; set {PREFIX}API_TOKENS_FILE or "
+                f"{PREFIX}API_TOKENS_IN_STORE=true, or bind to 127.0.0.1"
             )
         return self
 

@@ -2,51 +2,103 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from apiflask import APIFlask
-from flask import g, request
+from flask import Response, g, redirect, request
 
+from api.limits import BAD_TOKENS_A_MINUTE, Rate
 from api.problems import refuse
-from api.tokens import Role, Token, role_of
+from api.sessions import Sessions
+from api.tokens import KnownTokens, Role, hashed
 from settings import LOOPBACK, PREFIX
 
 _TOKEN_CHARACTERS = 512
-PUBLIC_ENDPOINTS = frozenset({"health.livez"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PUBLIC_ENDPOINTS = frozenset({"health.livez", "login.form", "login.enter", "login.leave"})
+LOGIN_FILES = frozenset({"/static/base.css", "/static/login.css", "/static/icon.svg"})
 
-REQUIRED: dict[str, Role] = {}
-"""Endpoint → role, for those that want more than a viewer."""
+REQUIRED = {
+    "predict.predict": Role.VIEWER,
+    "legacy.legacy_predict": Role.VIEWER,
+    "legacy.check_drift_retrain": Role.DATA_SCIENTIST,
+    "reserved.file_job": Role.DATA_SCIENTIST,
+    "reserved.promote": Role.DATA_SCIENTIST,
+    "reserved.rollback": Role.DATA_SCIENTIST,
+}
+"""Endpoint → role of its unsafe methods, where it is not the rule: an operator changes, a viewer reads."""
 
 
-def register_auth(app: APIFlask, tokens: list[Token], api_host: str) -> None:
-    """Ask for tokens when there are any; else answer to this machine's own names only.
+def role_needed(endpoint: str, method: str) -> Role:
+    """The least role that may call this endpoint. What nobody thought of is not open."""
+    return Role.VIEWER if method in SAFE_METHODS else REQUIRED.get(endpoint, Role.OPERATOR)
+
+
+def register_auth(app: APIFlask, known: KnownTokens | None, sessions: Sessions, api_host: str) -> None:
+    """Find out who asks, and whether they may.
 
     A loopback API without tokens trusts whoever reaches it. A web page that resolves its own name to 127.0.0.1 reaches
     it through the user's browser, but not under the name localhost.
+
+    Args:
+        app: the application.
+        known: whom to believe, None when there are no tokens.
+        sessions: of people who logged in with their token.
+        api_host: address of the server.
     """
-    if not tokens:
-        if api_host in LOOPBACK:
-            app.before_request(_refuse_foreign_names)
+    app.before_request(_refuse_foreign_pages)
+    if known is None:
+        app.before_request(lambda: _trust_this_machine(api_host))
         return
+    bad_tokens = Rate(BAD_TOKENS_A_MINUTE, "tokens that are not known")
 
     @app.before_request
-    def authorise() -> None:
-        if request.endpoint in PUBLIC_ENDPOINTS:
-            return
+    def authorise() -> Response | None:
+        g.caller, g.role = str(request.remote_addr), None
+        if _is_public():
+            return None
         presented = _bearer()
-        role = role_of(tokens, presented) if presented else None
+        digest = hashed(presented) if presented else sessions.digest(request.cookies)
+        role = known.role_of(digest) if digest else None
         if role is None:
-            given = ', error="invalid_token"' if presented else ""
-            challenge = {"WWW-Authenticate": f'Bearer realm="stationwatch"{given}'}
-            raise refuse(401, "unauthorised", "Send a valid token as `Authorization: Bearer <token>`.", challenge)
-        wanted = REQUIRED.get(request.endpoint or "", Role.VIEWER)
+            if digest:
+                bad_tokens.count(g.caller)
+            return _challenge(bool(digest))
+        g.caller, g.role = digest, role
+        wanted = role_needed(request.endpoint or "", request.method)
         if role < wanted:
             challenge = {"WWW-Authenticate": 'Bearer realm="stationwatch", error="insufficient_scope"'}
             raise refuse(403, "forbidden", f"This needs the role {wanted.name.lower()}.", challenge)
-        g.role = role
+        return None
 
 
-def _refuse_foreign_names() -> None:
+def _is_public() -> bool:
+    return request.endpoint in PUBLIC_ENDPOINTS or request.path in LOGIN_FILES
+
+
+def _is_page() -> bool:
+    """Whether a browser asks for something to show."""
+    return (
+        request.method == "GET"
+        and (request.endpoint or "").startswith("pages.")
+        and "text/html" in str(request.headers.get("Accept", ""))
+    )
+
+
+def _challenge(presented: bool) -> Response:
+    if _is_page():
+        response: Any = redirect(f"/login?next={quote(request.full_path.rstrip('?'))}", 303)
+        return response
+    given = ', error="invalid_token"' if presented else ""
+    challenge = {"WWW-Authenticate": f'Bearer realm="stationwatch"{given}'}
+    raise refuse(401, "unauthorised", "Send a valid token as `Authorization: Bearer <token>`.", challenge)
+
+
+def _trust_this_machine(api_host: str) -> None:
+    g.caller, g.role = str(request.remote_addr), Role.ADMIN
+    if api_host not in LOOPBACK:
+        return
     # Not Flask's TRUSTED_HOSTS: it takes [::1] for the host "[" with a port.
     try:
         name = urlsplit(f"//{request.headers.get('Host', 'localhost')}").hostname
@@ -59,6 +111,17 @@ def _refuse_foreign_names() -> None:
             "This API listens on this machine only and answers to localhost, 127.0.0.1 and [::1]; "
             f"to serve other names, give it tokens ({PREFIX}API_TOKENS_FILE).",
         )
+
+
+def _refuse_foreign_pages() -> None:
+    """A page of another site may send forms here through a user's browser, with cookies or from this very machine."""
+    if request.method in SAFE_METHODS or request.headers.get("Authorization"):
+        return
+    origin = request.headers.get("Origin")
+    fetched = request.headers.get("Sec-Fetch-Site", "none" if origin is None else "same-origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.host
+    if foreign or fetched not in ("same-origin", "none"):
+        raise refuse(403, "foreign-origin", "A page of another site may change nothing here.")
 
 
 def _bearer() -> str | None:

@@ -14,7 +14,12 @@ from settings import Settings
 if TYPE_CHECKING:
     from apiflask import APIFlask
 
-THREADS = 16
+    from api.live_feed import LiveFeed
+
+THREADS = 700
+"""One for each connection that is being served: 600 live listeners, and 100 for all others, of which `api.limits` lets
+few work at once. A waiting thread costs some 50 KiB; 16 of them would be occupied by 16 clients that send nothing."""
+
 GRACEFUL_SECONDS = 10
 
 
@@ -27,6 +32,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._feed: LiveFeed | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -36,11 +42,19 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> APIFlask:
         """Make the application, in the worker."""
-        from api.app import create_app, store_handle
+        from api.app import COUNT_KEEPER, LIVE_FEED, create_app, store_handle
 
         handle = store_handle(self._settings)
         handle.start()
-        return create_app(self._settings, handle)
+        app = create_app(self._settings, handle)
+        self._feed = app.extensions[LIVE_FEED]
+        app.extensions[COUNT_KEEPER].start()
+        return app
+
+    def end_live(self) -> None:
+        """Let the live listeners of this process go."""
+        if self._feed is not None:
+            self._feed.close()
 
     def _options(self) -> dict[str, Any]:
         host = self._settings.api_host
@@ -50,7 +64,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "worker_class": "api.worker.ProblemWorker",
             "threads": THREADS,
-            "worker_connections": 1000,
+            "worker_connections": 2000,
             "backlog": 512,
             "timeout": 30,
             "graceful_timeout": GRACEFUL_SECONDS,

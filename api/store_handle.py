@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from models.detection.errors import Retryable, StationwatchError, StoreUnavailable
 from storage.retries import SchemaMissing
@@ -36,6 +36,28 @@ class StoreProvider(Protocol):
         """Say that a request has just failed with this."""
 
 
+class GuardedStore(Store):
+    """A store that asks before each statement whether it should: a request makes many, one after the other.
+
+    Args:
+        store: the open one.
+        check: raises when the statement should not be sent.
+    """
+
+    def __init__(self, store: Store, check: Callable[[], None]) -> None:
+        self.__dict__.update(store.__dict__)
+        self._check = check
+
+    def prepared(self, cql: str) -> Any:
+        """The prepared statement of `cql`, which everything that is asked goes through.
+
+        Raises:
+            StoreUnavailable: Cassandra is away, as somebody else has just found out.
+        """
+        self._check()
+        return super().prepared(cql)
+
+
 class StoreHandle:
     """A store that is opened and watched by a thread of its own.
 
@@ -48,6 +70,7 @@ class StoreHandle:
             driver's own 10 s, which no setting reaches.
         probe: a small read.
         probe_seconds: pause between two probes.
+        check: asked before each statement of a caller; raises to refuse it.
     """
 
     def __init__(
@@ -56,12 +79,15 @@ class StoreHandle:
         warm_up: Callable[[Store], object],
         probe: Callable[[Store], object],
         probe_seconds: float = PROBE_SECONDS,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._warm_up = warm_up
         self._probe = probe
         self._probe_seconds = probe_seconds
+        self._refuse = check
         self._store: Store | None = None
+        self._guarded: Store | None = None
         self._warm = False
         self._answers = threading.Event()
         self._tried = threading.Event()
@@ -85,10 +111,10 @@ class StoreHandle:
         """
         self.start()
         self._tried.wait(REQUEST_TIMEOUT_SECONDS)
-        store = self._store
-        if store is None or not self._answers.is_set():
+        guarded = self._guarded
+        if guarded is None or not self._answers.is_set():
             raise StoreUnavailable("Cassandra does not answer")
-        return store
+        return guarded
 
     def doubt(self, error: StationwatchError) -> None:
         """Probe at once; until it succeeds callers are refused. Without effect while the store is known to be away."""
@@ -118,6 +144,7 @@ class StoreHandle:
         try:
             if self._store is None:
                 self._store = self._connect()
+                self._guarded = GuardedStore(self._store, self._may_ask)
             if not self._warm:
                 self._warm_up(self._store)
                 self._warm = True
@@ -131,6 +158,11 @@ class StoreHandle:
             if not self._answers.is_set():
                 log.info("store: Cassandra answers")
             self._answers.set()
+
+    def _may_ask(self) -> None:
+        self._refuse()
+        if not self._answers.is_set():
+            raise StoreUnavailable("Cassandra does not answer")
 
     def _lost(self, why: str) -> None:
         if self._answers.is_set() or not self._tried.is_set():

@@ -1,17 +1,25 @@
-"""API tokens at rest: roles and hashes, one line each."""
+"""API tokens at rest: roles and hashes, in a file or in Cassandra."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
+import time
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from models.detection.errors import SettingsError
+from models.detection.errors import SettingsError, StoreUnavailable
 from settings import PREFIX
+from storage.session import Store
+from storage.tokens import token
 
+KNOWN_SECONDS = 10.0
+"""How long an answer of Cassandra about a token is believed, and hence how long a revoked one still works, s."""
+
+_UNKNOWN_SECONDS = 2.0
+_REMEMBERED = 10_000
 _LINE = re.compile(r"([a-z_]+):([0-9a-f]{64})", re.ASCII)
 
 
@@ -24,11 +32,19 @@ class Role(IntEnum):
     ADMIN = 4
 
 
+ROLES = ", ".join(role.name.lower() for role in Role)
+
+
 class Token(NamedTuple):
     """A token at rest."""
 
     role: Role
     sha256: str
+
+
+def hashed(presented: str) -> str:
+    """The hash by which a token is known. A token is 256 random bits, so that a plain hash of it cannot be undone."""
+    return hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_tokens(path: Path) -> list[Token]:
@@ -49,9 +65,8 @@ def read_tokens(path: Path) -> list[Token]:
             continue
         match = _LINE.fullmatch(text)
         if match is None or match[1].upper() not in Role.__members__:
-            roles = ", ".join(role.name.lower() for role in Role)
             raise SettingsError(
-                f"{variable}: line {number}: expected role:sha256, role one of {roles}, sha256 64 hex digits"
+                f"{variable}: line {number}: expected role:sha256, role one of {ROLES}, sha256 64 hex digits"
             )
         tokens.append(Token(Role[match[1].upper()], match[2]))
     if not tokens:
@@ -59,7 +74,45 @@ def read_tokens(path: Path) -> list[Token]:
     return tokens
 
 
-def role_of(tokens: list[Token], presented: str) -> Role | None:
-    """The highest role of a presented token, or None. Compares with every token, in constant time each."""
-    digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).hexdigest()
-    return max((token.role for token in tokens if hmac.compare_digest(token.sha256, digest)), default=None)
+class KnownTokens:
+    """Whom this API knows. Looked up by hash, so that how long it takes says nothing about a token.
+
+    Args:
+        listed: tokens of the file.
+        store: the way to the table of tokens, None when it is not asked.
+        clock: s, for how long answers are believed.
+    """
+
+    def __init__(
+        self, listed: list[Token], store: Callable[[], Store] | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._listed: dict[str, Role] = {}
+        for each in listed:
+            self._listed[each.sha256] = max(each.role, self._listed.get(each.sha256, each.role))
+        self._store = store
+        self._clock = clock
+        self._asked: dict[str, tuple[Role | None, float]] = {}
+
+    def role_of(self, sha256: str) -> Role | None:
+        """The role of the token with this hash, None for an unknown one.
+
+        Raises:
+            StoreUnavailable: only Cassandra could know.
+        """
+        listed = self._listed.get(sha256)
+        if listed is not None or self._store is None:
+            return listed
+        role, until = self._asked.get(sha256, (None, 0.0))
+        if self._clock() < until:
+            return role
+        try:
+            found = token(self._store(), sha256)
+        except StoreUnavailable:
+            if role is not None:
+                return role  # Who was known keeps watching while Cassandra is away.
+            raise
+        role = Role.__members__.get(found.role.upper()) if found else None
+        if len(self._asked) >= _REMEMBERED:
+            self._asked.clear()
+        self._asked[sha256] = (role, self._clock() + (_UNKNOWN_SECONDS if role is None else KNOWN_SECONDS))
+        return role

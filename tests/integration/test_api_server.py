@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 import pytest
+from running_api import ROOT, Running, hold, running, start, stop, until
 
 from api.context import wall_clock_ms
-from local_stack.stack import Stack, endpoints_env, endpoints_settings
+from local_stack.stack import Stack, endpoints_settings
 from settings import PREFIX, Settings
 from storage.schema import apply_schema, read_migrations
 from storage.session import StoreConfig
 
 pytestmark = pytest.mark.timeout(300)
 
-ROOT = Path(__file__).resolve().parents[2]
 MEBIBYTE = 1 << 20
-
-
-class Answer(NamedTuple):
-    """What came back, and after how many seconds."""
-
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-    seconds: float
-
-
-class Running(NamedTuple):
-    """A started API."""
-
-    process: subprocess.Popen[str]
-    port: int
-    home: Path
-
-    def get(self, path: str, timeout: float = 10.0) -> Answer:
-        """Ask on a connection of its own."""
-        begun = time.monotonic()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, answer.read(), time.monotonic() - begun)
-        finally:
-            connection.close()
-
-    def raw(self, request: bytes) -> bytes:
-        """Send bytes as they are and read until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10.0) as plain:
-            plain.sendall(request)
-            return b"".join(iter(lambda: plain.recv(65536), b""))
 
 
 @pytest.fixture(scope="module")
@@ -73,43 +35,8 @@ def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
     apply_schema(
         StoreConfig.from_settings(endpoints_settings(mine, stack.endpoints())), read_migrations(), wall_clock_ms()
     )
-    running = _start(stack, home, keyspace)
-    try:
-        _until(lambda: running.get("/api/latest_anomalies").status == 200, 20)
-        yield running
-    finally:
-        _stop(running.process)
-
-
-def _start(stack: Stack, home: Path, keyspace: str) -> Running:
-    wanted = {"HOME": str(home), "CASSANDRA_KEYSPACE": keyspace, "API_PORT": "0"}
-    named = {f"{PREFIX}{name}": value for name, value in wanted.items()}
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "api"],
-        cwd=ROOT,
-        env=os.environ | endpoints_env(stack.endpoints()) | named,
-        stdout=subprocess.PIPE,
-        stderr=(home / "api.log").open("w"),
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline().strip()
-        assert line.startswith("api: http://127.0.0.1:"), (line, (home / "api.log").read_text())
-        assert json.loads((home / "api.json").read_text()) == {"url": line.removeprefix("api: ")}
-        return Running(process, int(line.rpartition(":")[2]), home)
-    except BaseException:
-        _stop(process)
-        raise
-
-
-def _stop(process: subprocess.Popen[str]) -> int:
-    process.send_signal(signal.SIGTERM)
-    try:
-        return process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    with running(stack.endpoints(), home, keyspace) as api:
+        yield api
 
 
 def test_a_paused_cassandra_costs_nobody_more_than_two_seconds(stack: Stack, api: Running) -> None:
@@ -132,10 +59,10 @@ def test_a_paused_cassandra_costs_nobody_more_than_two_seconds(stack: Stack, api
         assert max(answer.seconds for answer in later) < 1.5
         assert api.get("/livez").seconds < 1.0
         # Long enough that the driver declares the host dead, which is what has to be undone.
-        _hold(lambda: api.get("/api/latest_anomalies").status == 503, 12)
+        hold(lambda: api.get("/api/latest_anomalies").status == 503, 12)
     finally:
         stack.resume("cassandra")
-    _until(lambda: api.get("/api/latest_anomalies").status == 200, 20)
+    until(lambda: api.get("/api/latest_anomalies").status == 200, 20)
     assert api.get("/").status == 200
 
 
@@ -174,11 +101,11 @@ def test_it_stays_small(api: Running) -> None:
 
 def test_sigterm_stops_it_and_takes_its_address_back(stack: Stack, tmp_path: Path) -> None:
     """Breaks when a stopped API leaves a process or an address behind that someone else would trust."""
-    running = _start(stack, tmp_path, "test_no_such_keyspace")
+    running = start(stack.endpoints(), tmp_path, "test_no_such_keyspace")
     children = psutil.Process(running.process.pid).children()
     assert running.get("/livez").status == 200
     assert running.get("/readyz").status == 503
-    assert _stop(running.process) == 0
+    assert stop(running.process) == 0
     assert not (tmp_path / "api.json").exists()
     assert not any(child.is_running() for child in children)
 
@@ -198,15 +125,21 @@ def test_it_refuses_to_start_open(tmp_path: Path, changes: dict[str, str], said:
     assert "Traceback" not in done.stderr
 
 
-def _until(holds: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.1)
-
-
-def _hold(holds: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert holds()
-        time.sleep(0.2)
+def test_clients_that_send_nothing_or_drip_do_not_keep_others_waiting(api: Running) -> None:
+    """Breaks when 200 slow connections occupy the threads that would answer, or are never let go."""
+    silent = [socket.create_connection(("127.0.0.1", api.port), timeout=30.0) for _ in range(100)]
+    dripping = [socket.create_connection(("127.0.0.1", api.port), timeout=30.0) for _ in range(100)]
+    try:
+        for at, drip in enumerate(dripping):
+            body = b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"
+            drip.sendall(body if at % 2 else b"GET /livez HTTP/1.1\r\nHost: loc")
+        for _ in range(10):
+            for path in ("/livez", "/api/latest_anomalies"):
+                answer = api.get(path)
+                assert (answer.status, answer.seconds < 1.0) == (200, True), answer
+        assert dripping[0].recv(1000) == b"", "cut off after the time that a request may take"
+        assert silent[0].recv(1000) == b""
+    finally:
+        for one in silent + dripping:
+            one.close()
+    assert api.get("/livez").seconds < 1.0

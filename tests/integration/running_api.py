@@ -1,0 +1,118 @@
+"""`python -m api` as tests start it: one process group, real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from local_stack.stack import Endpoints, endpoints_env
+from settings import PREFIX
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Answer(NamedTuple):
+    """What came back, and after how many seconds."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    seconds: float
+
+    def json(self) -> Any:
+        """The body, read as JSON."""
+        return json.loads(self.body)
+
+
+class Running(NamedTuple):
+    """A started API."""
+
+    process: subprocess.Popen[str]
+    port: int
+    home: Path
+
+    def get(self, path: str, timeout: float = 10.0, token: str | None = None) -> Answer:
+        """Ask on a connection of its own."""
+        begun = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read(), time.monotonic() - begun)
+        finally:
+            connection.close()
+
+    def raw(self, request: bytes) -> bytes:
+        """Send bytes as they are and read until the server closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10.0) as plain:
+            plain.sendall(request)
+            return b"".join(iter(lambda: plain.recv(65536), b""))
+
+
+def start(endpoints: Endpoints, home: Path, keyspace: str, **named: str) -> Running:
+    """Start it on a free port; `named` are further variables, without prefix."""
+    wanted = {"HOME": str(home), "CASSANDRA_KEYSPACE": keyspace, "API_PORT": "0"} | named
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "api"],
+        cwd=ROOT,
+        env=os.environ | endpoints_env(endpoints) | {f"{PREFIX}{name}": value for name, value in wanted.items()},
+        stdout=subprocess.PIPE,
+        stderr=(home / "api.log").open("w"),
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        assert line.startswith("api: http://127.0.0.1:"), (line, (home / "api.log").read_text())
+        assert json.loads((home / "api.json").read_text()) == {"url": line.removeprefix("api: ")}
+        return Running(process, int(line.rpartition(":")[2]), home)
+    except BaseException:
+        stop(process)
+        raise
+
+
+@contextmanager
+def running(endpoints: Endpoints, home: Path, keyspace: str, **named: str) -> Iterator[Running]:
+    """An API whose store answers, stopped at the end."""
+    api = start(endpoints, home, keyspace, **named)
+    try:
+        until(lambda: api.get("/readyz?verbose").json()["checks"][0]["ok"], 20)
+        yield api
+    finally:
+        stop(api.process)
+
+
+def stop(process: subprocess.Popen[str]) -> int:
+    """End it as `local_stack` does; returns its exit status."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def until(holds: Callable[[], bool], seconds: float) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+def hold(holds: Callable[[], bool], seconds: float) -> None:
+    """Assert that a condition holds for some time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert holds()
+        time.sleep(0.2)
