@@ -60,7 +60,12 @@ class ProblemWorker(ThreadWorker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Stop taking requests, and let the live listeners go: they would never end by themselves."""
         super().handle_exit(sig, frame)
-        self.method_queue.defer(self.app.end_live)
+        self.method_queue.defer(self._let_go)
+
+    def _let_go(self) -> None:
+        self.app.end_live()
+        for idle in (*self.keepalived_conns, *self.pending_conns):
+            idle.timeout = 0.0
 
     def handle(self, conn: Any) -> Any:
         """Serve one request of a connection, in a thread of the pool."""
@@ -69,7 +74,7 @@ class ProblemWorker(ThreadWorker):  # type: ignore[misc]
             keep = super().handle(conn)
         finally:
             del self._begun[conn]
-        if not keep:
+        if not keep or not self.alive:
             # Closing lingers for the client's own end. gunicorn would do that in its only loop, for 2 s each.
             conn.close(graceful=True)
             conn.close = _closed
