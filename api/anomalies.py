@@ -9,15 +9,18 @@ from apiflask import APIBlueprint
 from apiflask.fields import Integer, String
 from flask import Response, jsonify
 
+from api.bulkhead import Bulkhead
 from api.caching import revalidated
 from api.context import Context
+from api.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
 from api.identity import identity_of
 from api.interval import Interval, IntervalQuery, resolve
-from api.openapi import ok
+from api.openapi import also, ok
 from api.paging import Page, PageTokens
 from api.problems import refuse, refuse_parameter
-from api.query import STRICT, BoundedInteger, BoundedNumber, StationId, StrictQuery
-from api.schemas import ref
+from api.query import STRICT, BoundedInteger, BoundedNumber, Choice, StationId, StrictQuery
+from api.records import elastic_record, lookout_record
+from api.schemas import NOT_YET, TEXT, ref
 from api.shapes import anomaly_shown
 from storage import anomalies
 from storage.anomalies import AnomalyRow, leading_sensor
@@ -27,6 +30,11 @@ from storage.walks import Place, Stretch, place_after, walk_plant, walk_station
 
 DEFAULT_RANGE = "24h"
 PAGE_SIZE = 50
+EXPORTED_AT_ONCE = 500
+FORMATS = ("json", "ndjson", "csv", "elastic", "lookout")
+_COLUMNS = ("id", "station_id", "event_time", "seq", "score", "severity", "severity_class", "state", "late",
+            "leading_sensor")  # fmt: skip
+_LAST_COLUMNS = ("rules", "explanation", "model_version", "feedback")
 PAGE_PARTITIONS = 200
 PAGE_LOOKED_AT = 2000
 """Rows that a page looks at before it ends, short: filters that match rarely must not become a scan."""
@@ -40,6 +48,13 @@ class AnomaliesQuery(IntervalQuery):
     min_severity: Any = BoundedNumber(0, 100, metadata={"description": "least severity"})
     page_size: Integer = BoundedInteger(1, 1000, load_default=PAGE_SIZE)
     page_token = String(metadata={"description": "next_page_token of the page before"})
+    format = Choice(*FORMATS, metadata={"description": ABOUT_FORMATS})
+
+
+class OneQuery(StrictQuery):
+    """Parameters of one anomaly."""
+
+    explain = Choice("shap", metadata={"description": "the share of each feature in the forest's score"})
 
 
 class Filters(NamedTuple):
@@ -67,6 +82,9 @@ def anomaly_routes(context: Context) -> APIBlueprint:
     routes = APIBlueprint("anomalies", __name__, url_prefix="/api/v1", tag="Anomalies")
     routes.after_request(revalidated)
     tokens = PageTokens("anomalies")
+    exports = Bulkhead(EXPORTS, "exports")
+    names = [sensor.name for sensor in context.settings.sensors]
+    header = [*_COLUMNS, *names, *_LAST_COLUMNS]
 
     @routes.get("/anomalies")
     @routes.input(AnomaliesQuery, location="query", arg_name="query", unknown=STRICT)
@@ -76,25 +94,38 @@ def anomaly_routes(context: Context) -> APIBlueprint:
         "still have a `next_page_token`. The first page fixes the interval; anomalies that arrive behind its "
         "place during the walk are met, others are not, none twice. Without an interval: the last 24 h. A range that "
         "ends now reaches 5 minutes ahead, as far as a station's clock may be.",
-        responses={200: ok("One page.", ref("Anomalies"))},
+        responses={
+            200: also(
+                ok("One page; or the whole range as lines.", {"anyOf": [ref("Anomalies"), ref("Records")]}),
+                {NDJSON: ref("Anomaly"), CSV: TEXT},
+            )
+        },
     )
     def listed(query: dict[str, Any]) -> Response:
         store = context.store.get()
         page = page_asked(context, store, tokens, query)
         filters = filters_asked(context, query)
         interval = Interval(page.start_ms, page.end_ms)
+        asked = format_asked(query.get("format"))
+        if asked in ("ndjson", "csv"):
+            refuse_token(query)
+            documents = _documents(context, store, filters, interval)
+            return exported(documents, asked, header, lambda one: _flat(one, names), exports)
         rows, place = _page(store, filters, interval, Place(*page.place), query["page_size"])
-        document: dict[str, Any] = {**interval.shown(), "anomalies": shown(context, store, rows)}
+        document = {**interval.shown(), **_formatted(shown(context, store, rows), asked)}
         if place is not None:
             document["next_page_token"] = tokens.sign(store, page._replace(place=list(place)), query)
         return jsonify(document)
 
     @routes.get("/anomalies/<anomaly_id>")
-    @routes.input(StrictQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.input(OneQuery, location="query", arg_name="query", unknown=STRICT)
     @routes.doc(summary="One anomaly", responses={200: ok("The anomaly.", ref("Anomaly"))})
     def one(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        return jsonify(shown(context, store, [found(store, anomaly_id)])[0])
+        row = found(store, anomaly_id)
+        if "explain" in query:
+            raise refuse(501, "not-implemented", NOT_YET)
+        return jsonify(shown(context, store, [row])[0])
 
     return routes
 
@@ -138,6 +169,34 @@ def shown(context: Context, store: Store, rows: list[AnomalyRow]) -> list[dict[s
     feedback = feedback_of(store, (row[:3] for row in rows))
     name = context.settings.model_name
     return [anomaly_shown(row, name, feedback.get(row[:3])) for row in rows]
+
+
+def _documents(context: Context, store: Store, filters: Filters, interval: Interval) -> Iterator[dict[str, Any]]:
+    """Every anomaly of an interval, a stretch of the walk at a time."""
+    for stretch in filters.walk(store, interval.start_ms, Place(interval.end_ms), EXPORTED_AT_ONCE):
+        yield from shown(context, store, [row for row in stretch.rows if filters.passes(row)])
+
+
+def _formatted(documents: list[dict[str, Any]], asked: Format) -> dict[str, Any]:
+    if asked == "elastic":
+        return {"count": len(documents), "records": [elastic_record(one) for one in documents]}
+    if asked == "lookout":
+        return {"count": len(documents), "records": [lookout_record(one) for one in documents]}
+    return {"anomalies": documents}
+
+
+def _flat(document: dict[str, Any], sensors: list[str]) -> list[Any]:
+    """An anomaly as CSV columns."""
+    actual = {sensor["name"]: sensor["actual"] for sensor in document["sensors"]}
+    feedback = document["feedback"] or {"verdict": None}
+    return [
+        *(document[name] for name in _COLUMNS),
+        *(actual.get(name) for name in sensors),
+        " ".join(document["rules"]),
+        document["explanation"],
+        document["model"]["version"],
+        feedback["verdict"],
+    ]
 
 
 def _page(

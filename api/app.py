@@ -12,9 +12,12 @@ from api.auth import register_auth
 from api.context import Context, wall_clock_ms
 from api.count_keeper import CountKeeper
 from api.counts import Counter, count_routes
+from api.docs import docs_routes
 from api.exchange import register_exchange
+from api.feedback import feedback_routes
 from api.health import health_routes
 from api.json_format import MsgspecJson
+from api.judging import Judge
 from api.legacy import legacy_routes
 from api.limits import check_time, register_limits
 from api.live import live_routes
@@ -23,7 +26,10 @@ from api.login import login_routes
 from api.metrics import build_version, register_metrics
 from api.openapi import register_openapi
 from api.pages import page_routes
+from api.predict import predict_routes
 from api.problems import register_problems
+from api.replay import replay_routes
+from api.reserved import reserved_routes
 from api.sessions import Sessions
 from api.stations import station_routes
 from api.store_handle import REQUEST_TIMEOUT_SECONDS, StoreHandle, StoreProvider
@@ -95,14 +101,19 @@ def create_app(
     register_openapi(app)
     app.extensions[LIVE_FEED] = live = LiveFeed(context)
     app.extensions[COUNT_KEEPER] = CountKeeper(context)
-    counter = Counter(context)
+    counter, judge = Counter(context), Judge(context)
     for routes in (
         health_routes(context),
-        legacy_routes(context, counter),
+        legacy_routes(context, counter, judge),
         page_routes(context),
         live_routes(context, live),
         anomaly_routes(context),
         count_routes(context, counter),
+        docs_routes(),
+        feedback_routes(context),
+        predict_routes(context, judge),
+        replay_routes(context, judge),
+        reserved_routes(),
         station_routes(context),
     ):
         app.register_blueprint(routes)

@@ -8,11 +8,16 @@ from apiflask import APIBlueprint
 from apiflask.fields import Integer
 from flask import Response, jsonify
 
+from api.body import json_object, refuse_strays, takes
 from api.context import Context
 from api.counts import Counter
 from api.interval import resolve
+from api.judging import Asked, Judge
 from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
+from api.predict import value_of
 from api.query import STRICT, BoundedInteger, Duration, StrictQuery
+from api.reserved import not_yet
+from api.schemas import LEGACY_READING, LEGACY_VERDICT, NOT_YET
 from api.times import rfc3339
 from models.detection.sensors import Sensor
 from storage.anomalies import AnomalyRow
@@ -37,10 +42,12 @@ class CountQuery(StrictQuery):
     time_range = Duration(required=True)
 
 
-def legacy_routes(context: Context, counter: Counter) -> APIBlueprint:
+def legacy_routes(context: Context, counter: Counter, judge: Judge) -> APIBlueprint:
     """The thin aliases; each answer says that it is deprecated."""
     routes = APIBlueprint("legacy", __name__, url_prefix="/api", tag="Reference routes")
     sensors = context.settings.sensors
+    fields = {sensor: field for field, sensor in LEGACY_NAMES.items()}
+    fields = {sensor.name: fields.get(sensor.name, sensor.name) for sensor in sensors}
 
     @routes.get("/latest_anomalies")
     @routes.input(LatestQuery, location="query", arg_name="query", unknown=STRICT)
@@ -69,6 +76,36 @@ def legacy_routes(context: Context, counter: Counter) -> APIBlueprint:
         interval = resolve(query, context.now_ms(), query["time_range"])
         found = int(counter.count(interval, None, "severity").counts.sum())
         return jsonify({"time_range": query["time_range"], "outliers_count": found})
+
+    @routes.post("/predict")
+    @routes.doc(
+        summary="Judge one reading",
+        description="As the first reading of a station nobody knows. Sensors beyond the reference's three come under "
+        "their own names.",
+        responses={200: ok("The verdict, and the values as they were sent.", LEGACY_VERDICT)},
+        deprecated=True,
+    )
+    @takes(LEGACY_READING)
+    def legacy_predict() -> Response:
+        document = json_object()
+        values = tuple(value_of(document, sensor, fields[sensor.name]) for sensor in sensors)
+        refuse_strays(document, list(fields.values()))
+        store = context.store.get()
+        version = judge.champion(store)
+        (verdict,) = judge.judge_globally(version, [Asked(None, context.now_ms(), values)])
+        return jsonify(
+            {"is_anomaly": verdict["is_anomaly"], "features": document, "model_version": str(version.number)}
+        )
+
+    @routes.route("/check_drift_retrain", methods=["GET", "POST"])
+    @routes.doc(
+        summary="Drift, and a retraining",
+        description=NOT_YET,
+        responses={501: "Not yet."},
+        deprecated=True,
+    )
+    def check_drift_retrain() -> Response:
+        return not_yet()
 
     @routes.after_request
     def deprecated(response: Response) -> Response:

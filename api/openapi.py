@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIFlask
 
+from api.auth import PUBLIC_ENDPOINTS, role_needed
 from api.schemas import COMPONENTS, NULLABLE_NUMBER
 from api.wire import PROBLEM_MIMETYPE
 from models.detection.sensors import Sensor
@@ -35,6 +38,7 @@ PROBLEM = {
         "checks": {"$ref": "#/components/schemas/Checks"},
     },
 }
+_CONVERTER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 CHECKS = {
     "type": "array",
     "items": {
@@ -63,6 +67,11 @@ LIVE = {"type": "object", "required": ["status"], "properties": {"status": {"con
 def ok(description: str, schema: dict[str, Any], mimetype: str = "application/json") -> Any:
     """A response object."""
     return {"description": description, "content": {mimetype: {"schema": schema}}}
+
+
+def also(response: Any, contents: dict[str, Any]) -> Any:
+    """A response object that has further media types."""
+    return {**response, "content": {**response["content"], **{kind: {"schema": one} for kind, one in contents.items()}}}
 
 
 def latest_anomalies_schema(sensors: tuple[Sensor, ...]) -> dict[str, Any]:
@@ -107,4 +116,30 @@ def register_openapi(app: APIFlask) -> None:
         for path in spec["paths"].values():
             for operation in path.values():
                 operation["responses"].setdefault("default", problem)
+                if "501" in operation["responses"]:
+                    operation["responses"]["501"] = problem
+                    operation["x-not-implemented"] = True
+        for path, method, role in _roles(app, spec["paths"]):
+            spec["paths"][path][method]["x-required-role"] = role
+        for path, method, schema in _bodies(app):
+            content = {"application/json": {"schema": schema}}
+            spec["paths"][path][method]["requestBody"] = {"required": True, "content": content}
         return spec
+
+
+def _roles(app: APIFlask, paths: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield path template, method and the least role it takes, of each documented operation that asks for one."""
+    for rule in app.url_map.iter_rules():
+        path = _CONVERTER.sub(r"{\1}", rule.rule)
+        for method in paths.get(path, {}):
+            if method.upper() in (rule.methods or ()) and rule.endpoint not in PUBLIC_ENDPOINTS:
+                yield path, method, role_needed(rule.endpoint, method.upper()).name.lower()
+
+
+def _bodies(app: APIFlask) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path template, method and schema of each view that takes a body; see `api.body.takes`."""
+    for rule in app.url_map.iter_rules():
+        schema = getattr(app.view_functions[rule.endpoint], "request_body", None)
+        if schema is not None:
+            path = _CONVERTER.sub(r"{\1}", rule.rule)
+            yield path, next(method.lower() for method in rule.methods or () if method == "POST"), schema

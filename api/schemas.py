@@ -85,7 +85,7 @@ FEEDBACK = record(
         "verdict": {"enum": list(FEEDBACK_VERDICTS)},
         "comment": TEXT,
         "time": TIME,
-        "given_by": {**NULLABLE_TEXT, "description": "role of the token, null where the API needs none"},
+        "given_by": {**NULLABLE_TEXT, "description": "role of who said it"},
     }
 )
 ANOMALY = record(
@@ -184,6 +184,96 @@ COUNTS = record(
         "groups": listed(ref("CountGroup")),
     }
 )
+ELASTIC_RECORD = record(
+    {
+        "job_id": TEXT,
+        "result_type": {"const": "record"},
+        "record_score": NUMBER,
+        "initial_record_score": NUMBER,
+        "detector_index": COUNT,
+        "is_interim": BOOLEAN,
+        "timestamp": {**COUNT, "description": "ms since the epoch"},
+        "function": TEXT,
+        "function_description": TEXT,
+        "partition_field_name": TEXT,
+        "partition_field_value": TEXT,
+        "field_name": NULLABLE_TEXT,
+        "actual": listed(NUMBER),
+        "typical": listed(NUMBER),
+        "influencers": listed(record({"influencer_field_name": TEXT, "influencer_field_values": listed(TEXT)})),
+    }
+)
+LOOKOUT_RECORD = record(
+    {
+        "timestamp": TEXT,
+        "prediction": {"enum": [0, 1]},
+        "prediction_reason": {"enum": ["ANOMALY_DETECTED", "NO_ANOMALY_DETECTED"]},
+        "anomaly_score": {"type": "number", "minimum": 0, "maximum": 1},
+        "diagnostics": listed(record({"name": TEXT, "value": NUMBER})),
+    }
+)
+RECORDS = record(
+    {**INTERVAL, "count": COUNT, "records": listed({"anyOf": [ref("ElasticRecord"), ref("LookoutRecord")]})}, NEXT_PAGE
+)
+FEEDBACK_GIVEN = record({"verdict": {"enum": list(FEEDBACK_VERDICTS)}}, {"comment": {**TEXT, "maxLength": 2000}})
+READING_TO_JUDGE: Schema = {
+    "type": "object",
+    "description": "every sensor of the catalogue, a number or null; a sensor that is optional may be absent",
+    "properties": {
+        "schema_version": {"const": 1},
+        "station_id": STATION,
+        "event_time": {"type": "string", "format": "date-time"},
+        "seq": {"type": ["integer", "null"]},
+    },
+    "additionalProperties": NULLABLE_NUMBER,
+}
+CONTEXT: Schema = {"enum": ["own", "global"], "default": "global"}
+READINGS_TO_JUDGE: Schema = {
+    "anyOf": [
+        record(
+            {"readings": listed(ref("ReadingToJudge"), minItems=1, maxItems=1000)},
+            {"context": CONTEXT},
+        ),
+        {**READING_TO_JUDGE, "properties": {**READING_TO_JUDGE["properties"], "context": CONTEXT}},
+    ]
+}
+PREDICTED = record(
+    {
+        "model": ref("Model"),
+        "context": CONTEXT,
+        "verdicts": listed(
+            record(
+                {
+                    "station_id": nullable(STATION),
+                    "event_time": TIME,
+                    "seq": {"type": ["integer", "null"]},
+                    **JUDGED,
+                    "late": BOOLEAN,
+                }
+            )
+        ),
+    }
+)
+_COMPARED = record(
+    {name: JUDGED[name] for name in ("is_anomaly", "score", "severity", "severity_class", "state", "rules")}
+)
+REPLAYED = record(
+    {
+        "id": TEXT,
+        "model": ref("Model"),
+        "stored": _COMPARED,
+        "recomputed": _COMPARED,
+        "equal": {**BOOLEAN, "description": "same flags, and scores within 1e-6"},
+    }
+)
+LEGACY_READING: Schema = {"type": "object", "additionalProperties": NULLABLE_NUMBER}
+LEGACY_VERDICT = record(
+    {
+        "is_anomaly": BOOLEAN,
+        "features": {"type": "object", "additionalProperties": NULLABLE_NUMBER},
+        "model_version": TEXT,
+    }
+)
 NOT_YET = "This comes with a later release."
 
 COMPONENTS: dict[str, Schema] = {
@@ -199,4 +289,12 @@ COMPONENTS: dict[str, Schema] = {
     "Readings": READINGS,
     "CountGroup": COUNT_GROUP,
     "Counts": COUNTS,
+    "ElasticRecord": ELASTIC_RECORD,
+    "LookoutRecord": LOOKOUT_RECORD,
+    "Records": RECORDS,
+    "FeedbackGiven": FEEDBACK_GIVEN,
+    "ReadingToJudge": READING_TO_JUDGE,
+    "ReadingsToJudge": READINGS_TO_JUDGE,
+    "Predicted": PREDICTED,
+    "Replayed": REPLAYED,
 }

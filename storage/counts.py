@@ -7,9 +7,9 @@ present and hours that the interval cuts, is counted from the anomalies themselv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from models.detection.verdict import severity_class
 from storage.session import READS_IN_FLIGHT, Store
 from storage.times import DAY_MS, HOUR_MS, MINUTE_MS, cql_date, floored
 from storage.walks import partitions_of
+from storage.writes import write_rows
 
 Group = Literal["severity", "sensor", "station"]
 Partition = tuple[int, int]
@@ -25,6 +26,8 @@ Partition = tuple[int, int]
 
 GROUPS: tuple[Group, ...] = ("severity", "sensor", "station")
 NO_SENSOR = ""
+COUNTED_AT_ONCE = 8
+WRITE_SECONDS = 5.0
 MOST_CELLS = 2_000_000
 
 SELECT_COUNTED = """
@@ -68,26 +71,35 @@ class Minutes(msgspec.Struct, array_like=True):
 _decode = msgspec.msgpack.Decoder(Minutes).decode
 
 
-def count_partition(store: Store, partition: Partition, begun_us: int) -> int:
-    """Count one partition whole and store that; returns how many anomalies it holds.
+def count_partitions(store: Store, partitions: Sequence[Partition], clock_us: Callable[[], int]) -> None:
+    """Count partitions whole and store that.
 
     Args:
         store: where.
-        partition: hour and slot.
-        begun_us: the moment now, µs since the epoch: of two counts the one that began later wins.
+        partitions: hours and slots.
+        clock_us: µs since the epoch; of two counts of a partition the one that began later wins.
+
+    Raises:
+        StoreUnavailable: Cassandra is away; some may be counted already, and all may be counted again.
     """
-    hour, slot = partition
-    rows = store.rows(SELECT_COUNTED, (hour, slot, hour, hour + HOUR_MS))
+    for at in range(0, len(partitions), COUNTED_AT_ONCE):
+        several, begun_us = partitions[at : at + COUNTED_AT_ONCE], clock_us()
+        keys = [(hour, slot, hour, hour + HOUR_MS) for hour, slot in several]
+        answers = store.rows_of_all(SELECT_COUNTED, keys)
+        rows = [
+            ((cql_date(hour), slot), (cql_date(hour), slot, hour, *_columns(hour, found), begun_us))
+            for (hour, slot), found in zip(several, answers, strict=True)
+        ]
+        write_rows(store, INSERT, rows, WRITE_SECONDS)
+
+
+def _columns(hour: int, rows: Iterable[Sequence[Any]]) -> list[bytes]:
     tallies: dict[Group, Counter[tuple[int, str]]] = {group: Counter() for group in GROUPS}
-    total = 0
     for row in rows:
-        total += 1
         minute = (row[0] - hour) // MINUTE_MS
         for group in GROUPS:
             tallies[group][minute, _key(group, row)] += 1
-    packed = [_packed(tallies[group]) for group in GROUPS]
-    store.one(INSERT, (cql_date(hour), slot, hour, *packed, begun_us))
-    return total
+    return [_packed(tallies[group]) for group in GROUPS]
 
 
 def counted(

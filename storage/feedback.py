@@ -10,7 +10,7 @@ from storage.times import cql_date
 
 
 class FeedbackRow(NamedTuple):
-    """What was said of one anomaly. Times in ms since the epoch; `given_by` is a role, None without tokens."""
+    """What was said of one anomaly. Times in ms since the epoch; `given_by` is a role."""
 
     station_id: str
     event_ms: int

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from storage import stream
 from storage.anomalies import time_slot
-from storage.counts import Partition, count_partition
+from storage.counts import Partition, count_partitions
 from storage.feed import Position, arrived
 from storage.session import Store
 from storage.times import DAY_MS, HOUR_MS, floored
@@ -74,8 +74,8 @@ class Recounter:
         begun_ms = self._clock_us() // 1000
         behind = self._follow(begun_ms)
         due = [partition for partition in self._touched if self._is_due(partition, begun_ms)]
+        count_partitions(self._store, due[:PARTITIONS_A_STEP], self._clock_us)
         for partition in due[:PARTITIONS_A_STEP]:
-            count_partition(self._store, partition, self._clock_us())
             self._counted_ms[partition] = begun_ms
             del self._touched[partition]
         self._note(begun_ms)

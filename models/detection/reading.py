@@ -78,7 +78,7 @@ class Validator:
             raise _unusable(value)
         if not (value.isascii() or _is_utf8(value)):
             raise InvalidReading("malformed_json", "the value is not UTF-8")
-        if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        if value.count(b"{") + value.count(b"[") > MAX_DEPTH and nesting(value) > MAX_DEPTH:
             raise InvalidReading("malformed_json", f"nested more than {MAX_DEPTH} levels deep")
         try:
             wire = self._decode(value)  # type: ignore[attr-defined]
@@ -148,7 +148,7 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _depth(value: bytes) -> int:
+def nesting(value: bytes) -> int:
     """Return the deepest nesting of brackets outside of strings."""
     deepest = depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
