@@ -58,7 +58,7 @@ def _table(recorded: Recorded, result: Backtest) -> pa.Table:
     rules = pa.array([";".join(rules_of(value)) for value in flags.tolist()], pa.string())
     return pa.table(
         {
-            "station_id": pa.array(recorded.history.station_ids, pa.string()),
+            "station_id": pa.array(recorded.history.station_ids, pa.string()).dictionary_encode(),
             "event_time": recorded.event_times,
             "score": result.score,
             "is_anomaly": result.flagged,
@@ -82,6 +82,12 @@ def _write_csv(table: pa.Table, path: Path) -> None:
 
 
 def _cells(column: pa.ChunkedArray) -> Iterable[object]:
-    if pa.types.is_boolean(column.type):
-        return ["true" if cell else "false" for cell in column.to_pylist()]
-    return column.to_pylist()
+    array = column.combine_chunks()
+    if pa.types.is_boolean(array.type):
+        return ["true" if cell else "false" for cell in array.to_numpy(zero_copy_only=False).tolist()]
+    if pa.types.is_dictionary(array.type):
+        words = array.dictionary.to_pylist()
+        return [words[place] for place in array.indices.to_numpy().tolist()]
+    if pa.types.is_floating(array.type):
+        return array.to_numpy().tolist()
+    return array.to_pylist()

@@ -6,24 +6,20 @@ to name it.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TextIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from models.detection.errors import StationwatchError
+from models.lifecycle.csv_file import csv_columns, csv_header, first_line, line_of, short
 
 TIME = "a time such as 2026-11-21T10:15:04.250Z"
 NUMBER = "a finite number"
@@ -34,8 +30,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _PER_MILLISECOND = {"us": 1_000, "ns": 1_000_000}
 _INT64 = range(-(2**63), 2**63)
-# A row that is longer than a block is refused.
-_BLOCK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,8 @@ class ReadingTable:
     def fail(self, row: int, column: str, expected: str) -> StationwatchError:
         """Return the error of a malformed cell: the file, the line, the column and the value."""
         value = self.columns[column][row].as_py()
-        where = (_line_of(self.path, row) if self.is_csv else None) or f"row {row + 1}"
-        return StationwatchError(f"{self.path}: {where}, column {column}: {_short(value)} is not {expected}")
+        where = (line_of(self.path, row) if self.is_csv else None) or f"row {row + 1}"
+        return StationwatchError(f"{self.path}: {where}, column {column}: {short(value)} is not {expected}")
 
     def texts(self, name: str) -> pa.DictionaryArray:
         """Return a column as text, none of it empty.
@@ -186,57 +180,22 @@ def _read_parquet(path: Path, needed: list[str], optional: list[str]) -> Reading
         chosen = list(_places(path, names, needed, optional))
         table = pq.read_table(path, columns=chosen)
     except pa.ArrowException as error:
-        raise StationwatchError(f"{path}: cannot be read: {_first_line(error)}") from error
+        raise StationwatchError(f"{path}: cannot be read: {first_line(error)}") from error
     columns = {name: _plain(table[name]) for name in chosen}
     return ReadingTable(path, columns, is_csv=False)
 
 
 def _read_csv(path: Path, needed: list[str], optional: list[str]) -> ReadingTable:
-    header, lines = _header(path)
-    places = _places(path, header, needed, optional)
-    # Columns are named by their place: names may be doubled among those that are not read.
-    wanted = [str(place) for place in places.values()]
-    try:
-        with _opened(path) as file:
-            table = pacsv.read_csv(
-                file,
-                pacsv.ReadOptions(
-                    column_names=[str(place) for place in range(len(header))],
-                    skip_rows=lines,
-                    block_size=_BLOCK_BYTES,
-                ),
-                pacsv.ParseOptions(newlines_in_values=True),
-                pacsv.ConvertOptions(
-                    column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted, strings_can_be_null=False
-                ),
-            )
-    except pa.ArrowException as error:
-        if not _has_rows(path):
-            return ReadingTable(path, {name: pa.array([], pa.string()) for name in places}, is_csv=True)
-        _explain(path, len(header), error)
-    columns = {name: _plain(table[str(place)]) for name, place in places.items()}
-    return ReadingTable(path, columns, is_csv=True)
-
-
-def _header(path: Path) -> tuple[list[str], int]:
-    """Return the names of the columns, and the lines they take up."""
-    try:
-        with _text(path) as file:
-            rows = csv.reader(file)
-            names = next((row for row in rows if row), None)
-    except csv.Error as error:
-        raise StationwatchError(f"{path}: cannot be read: line 1 is no CSV header: {error}") from error
-    if names is None:
-        raise StationwatchError(f"{path}: cannot be read: it is empty; a header with station_id,event_time is expected")
-    if any("\0" in name for name in names):
-        raise StationwatchError(f"{path}: cannot be read: line 1 is no CSV header in UTF-8: {_short(','.join(names))}")
-    return [name.strip() for name in names], rows.line_num
+    header = csv_header(path)
+    places = _places(path, header[0], needed, optional)
+    columns = csv_columns(path, header, list(places.values()))
+    return ReadingTable(path, dict(zip(places, map(_plain, columns), strict=True)), is_csv=True)
 
 
 def _places(path: Path, names: list[str], needed: list[str], optional: list[str]) -> dict[str, int]:
     absent = [name for name in needed if name not in names]
     if absent:
-        found = _short(", ".join(names), 400).strip("'")
+        found = short(", ".join(names), 400).strip("'")
         hint = "; fields are separated by commas" if len(names) == 1 else ""
         raise StationwatchError(f"{path}: column {', '.join(absent)} is missing; found: {found}{hint}")
     chosen = [*needed, *(name for name in optional if name in names)]
@@ -244,69 +203,6 @@ def _places(path: Path, names: list[str], needed: list[str], optional: list[str]
     if doubled:
         raise StationwatchError(f"{path}: column {doubled[0]} stands {names.count(doubled[0])} times in the header")
     return {name: names.index(name) for name in chosen}
-
-
-def _explain(path: Path, fields: int, error: pa.ArrowException) -> NoReturn:
-    """Raise the error of a CSV file that Arrow refused, with the line."""
-    with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as problem:
-                value = line[problem.start : problem.start + 1]
-                raise StationwatchError(
-                    f"{path}: cannot be read: line {number}: the byte {value!r} is not UTF-8"
-                ) from error
-    try:
-        for line_number, row in _rows(path):
-            if len(row) != fields:
-                found = _short(",".join(row))
-                raise StationwatchError(
-                    f"{path}: cannot be read: line {line_number} has {len(row)} fields, the header {fields}: {found}"
-                ) from error
-    except csv.Error as problem:
-        raise StationwatchError(f"{path}: cannot be read: {problem}") from error
-    raise StationwatchError(f"{path}: cannot be read: {_first_line(error)}") from error
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows behind the header with the line each begins in; slow."""
-    with _text(path) as file:
-        rows = csv.reader(file)
-        begins, header = 1, True
-        for row in rows:
-            if row and not header:
-                yield begins, row
-            header = header and not row
-            begins = rows.line_num + 1
-
-
-def _has_rows(path: Path) -> bool:
-    try:
-        return next(_rows(path), None) is not None
-    except csv.Error:
-        return True
-
-
-def _line_of(path: Path, row: int) -> str | None:
-    # Python's reader takes no field that is longer than 128 KiB.
-    with suppress(csv.Error):
-        for number, (line, _) in enumerate(_rows(path)):
-            if number == row:
-                return f"line {line}"
-    return None
-
-
-def _opened(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    # A file object has the mode it was opened with.
-    return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
-
-
-def _text(path: Path) -> TextIO:
-    # Columns that are not read need not be UTF-8. Lines end as they do for Arrow.
-    return io.TextIOWrapper(_opened(path), encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _plain(column: pa.ChunkedArray) -> pa.Array:
@@ -346,12 +242,3 @@ def _whole(cell: object) -> int | None:
         whole = int(number) if isinstance(number, float) and number.is_integer() else None
     exact = whole is not None and whole in _INT64 and whole == number
     return whole if exact else None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
-
-
-def _short(value: object, most: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
