@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from flask import request
 
-from api.problems import refuse, refuse_parameter
+from api.problems import escaped, refuse, refuse_value
 from models.detection.reading import MAX_DEPTH, nesting
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -67,8 +67,8 @@ def json_object() -> dict[str, Any]:
 
 
 def refuse_body(pointer: str, code: str, detail: str) -> Exception:
-    """422 for a member of the body, `pointer` without its leading slash."""
-    return refuse_parameter(pointer, code, detail, place="body")
+    """422 for a value of the body; `pointer` is a JSON pointer without its leading slash, empty for the whole body."""
+    return refuse_value(f"/body/{pointer}" if pointer else "/body", code, detail)
 
 
 def refuse_strays(document: dict[str, Any], known: list[str], pointer: str = "") -> None:
@@ -80,7 +80,7 @@ def refuse_strays(document: dict[str, Any], known: list[str], pointer: str = "")
     for name in document:
         if name not in known:
             said = f"{shown(name)} is unknown; expected {', '.join(known)}"
-            raise refuse_body(f"{pointer}{name[:_SHOWN_CHARACTERS]}", "unknown", said)
+            raise refuse_body(f"{pointer}{escaped(name[:_SHOWN_CHARACTERS])}", "unknown", said)
 
 
 def shown(value: object) -> str:

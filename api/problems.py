@@ -67,10 +67,14 @@ def refuse(status: int, kind: str, detail: str, headers: Mapping[str, str] | Non
     return HTTPError(status, detail=detail, headers=dict(headers or {}), extra_data={"kind": kind, **members})
 
 
-def refuse_parameter(name: str, code: str, detail: str, place: str = "query") -> HTTPError:
-    """The exception that ends a request with 422 for one parameter; to be raised."""
-    error = {"pointer": f"/{place}/{_escaped(name)}" if name else f"/{place}", "code": code, "detail": detail}
-    return refuse(422, "invalid-parameter", detail, errors=[error])
+def refuse_parameter(name: str, code: str, detail: str) -> HTTPError:
+    """The exception that ends a request with 422 for one query parameter; to be raised."""
+    return refuse_value(f"/query/{escaped(name)}", code, detail)
+
+
+def refuse_value(pointer: str, code: str, detail: str) -> HTTPError:
+    """The exception that ends a request with 422 for the value at a JSON pointer; to be raised."""
+    return refuse(422, "invalid-parameter", detail, errors=[{"pointer": pointer, "code": code, "detail": detail}])
 
 
 def register_problems(app: APIFlask, store: StoreProvider) -> None:
@@ -104,9 +108,9 @@ def _field_errors(detail: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         for field, messages in fields.items():
             for message in messages:
                 known = message if isinstance(message, dict) else {"code": "invalid", "detail": str(message)}
-                yield {"pointer": f"/{location}/{_escaped(str(field))}", **known}
+                yield {"pointer": f"/{location}/{escaped(str(field))}", **known}
 
 
-def _escaped(field: str) -> str:
+def escaped(field: str) -> str:
     """A JSON pointer's token (RFC 6901)."""
     return field.replace("~", "~0").replace("/", "~1")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from api.identity import anomaly_id
 from api.silence import is_silent
@@ -14,7 +15,7 @@ from models.detection.sensors import Sensor
 from models.detection.verdict import Flag, rules_of, severity_class
 from storage.anomalies import AnomalyRow
 from storage.feedback import FeedbackRow
-from storage.minutes import MinuteRow
+from storage.minutes import MinuteRow, SensorMinute
 from storage.readings import ReadingRow
 from storage.stations import StationRow
 
@@ -118,12 +119,17 @@ def minute_shown(row: MinuteRow, closed: bool) -> dict[str, Any]:
         "closed": closed,
         "readings": row.readings,
         "sensors": {
-            name: {column: rounded(number) for column, number in held._asdict().items()}
+            name: {**{column: rounded(value) for column, value in held._asdict().items()}, **_exact(held)}
             for name, held in row.sensors.items()
         },
     }
 
 
+def _exact(held: SensorMinute) -> dict[str, float]:
+    """What is stored in 64 bits."""
+    return {"mean": held.mean, "readings": held.readings}
+
+
 def rounded(number: float | None) -> float | None:
     """The shortest decimal of what is stored in 32 bits: 21.4, not 21.399999618530273."""
-    return number if number is None or isinstance(number, int) else float(f"{number:.7g}")
+    return None if number is None else float(str(np.float32(number)))
