@@ -66,16 +66,16 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and keep what a full run found."""
     options = _parse(arguments)
-    measured: dict[str, Any] = {}
     with threadpool_limits(1):
         for part in options.parts:
-            started = time.monotonic()
+            stamp, started = _stamp(), time.monotonic()
             found = _MEASURE[part](part, options)
-            if found is not None:
-                measured[part] = _stamp() | found | {"seconds": round(time.monotonic() - started, 1)}
-                print(f"\n{part}, {measured[part]['seconds']:.0f} s\n{_text(part, measured[part])}", flush=True)
-    if not options.quick:
-        _keep(measured)
+            if found is None:
+                continue
+            measured = stamp | found | {"seconds": round(time.monotonic() - started, 1)}
+            print(f"\n{part}, {measured['seconds']:.0f} s\n{_text(part, measured)}", flush=True)
+            if not options.quick:
+                _keep({part: measured})
     return 0
 
 
