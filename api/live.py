@@ -48,6 +48,19 @@ Every event's id is the vector of Kafka offsets it leads to. A client that comes
 `last_event_id`) misses nothing and gets nothing twice, also from another process."""
 
 
+EVENT = {
+    "type": "object",
+    "description": "One event; `retry` comes with the first.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["anomaly", "status", "reset", "dropped"]},
+        "data": {"type": "string", "description": "a JSON document"},
+        "id": {"type": "string", "pattern": f"^{_ID.pattern}$"},
+        "retry": {"type": "integer", "minimum": 0},
+    },
+}
+
+
 class ListenQuery(StrictQuery):
     """Parameters of the stream."""
 
@@ -85,7 +98,7 @@ def live_routes(context: Context, feed: LiveFeed) -> APIBlueprint:
     @routes.doc(
         summary="Anomalies as they arrive",
         description=_ABOUT,
-        responses={200: ok("Events, until one side ends the connection.", {"type": "string"}, "text/event-stream")},
+        responses={200: ok("Events, until one side ends the connection.", EVENT, "text/event-stream")},
     )
     def anomaly_stream(query: dict[str, Any]) -> Response:
         after = _resume_point(query.get("last_event_id"))

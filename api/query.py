@@ -18,7 +18,7 @@ STRICT = RAISE
 """For `input(..., unknown=STRICT)`: webargs ignores unknown query parameters otherwise, whatever the schema says."""
 
 _INTEGER = re.compile(r"[0-9]{1,18}", re.ASCII)
-_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _SHOWN_CHARACTERS = 60
 
 
@@ -116,7 +116,7 @@ class Choice(String):
 
 
 class BoundedNumber(Float):
-    """A finite decimal number in [low, high], in ASCII digits without exponent."""
+    """A finite decimal number in [low, high], in ASCII digits, as JSON writes numbers."""
 
     def __init__(self, low: float, high: float, **options: Any) -> None:
         metadata = {**options.pop("metadata", {}), "minimum": low, "maximum": high}

@@ -82,11 +82,13 @@ def start(endpoints: Endpoints, home: Path, keyspace: str, **named: str) -> Runn
 
 
 @contextmanager
-def running(endpoints: Endpoints, home: Path, keyspace: str, **named: str) -> Iterator[Running]:
-    """An API whose store answers, stopped at the end."""
+def running(
+    endpoints: Endpoints, home: Path, keyspace: str, token: str | None = None, **named: str
+) -> Iterator[Running]:
+    """An API whose store answers, stopped at the end; `token` is one it knows, if it asks for them."""
     api = start(endpoints, home, keyspace, **named)
     try:
-        until(lambda: api.get("/readyz?verbose").json()["checks"][0]["ok"], 20)
+        until(lambda: api.get("/readyz?verbose", token=token).json()["checks"][0]["ok"], 20)
         yield api
     finally:
         stop(api.process)
