@@ -25,7 +25,7 @@ FEEDBACK = (
     ("false_positive", "False alarm"),
     ("expected", "Expected: known work or a known state"),
 )
-WIDTH, EDGE = 200.0, 12.0
+WIDTH, EDGE = 400.0, 12.0
 """Of the drawing that puts a value beside its band, in its own units."""
 
 RULES_SAID = {

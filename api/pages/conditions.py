@@ -25,8 +25,8 @@ MEANINGS = {
 }
 
 WARM_READINGS = 30
-"""Readings from which on a station's own statistics count more than the plant's: models.detection.kernel.YOUNG, which
-is not imported because it would bring the compiler into the API."""
+"""Readings from which on a station's own statistics count more than the plant's. It is
+models.detection.witness_kernel.YOUNG, not imported because that would bring the compiler into the API."""
 
 
 def condition_of(row: StationRow, severity: float | None, stale: bool, now_ms: int) -> str:

@@ -184,8 +184,7 @@ def marks_of(newest_first: Sequence[AnomalyRow], start_ms: int, end_ms: int) -> 
     fold.add(sorted(rows, key=lambda row: row.ordinal))
     return {
         "marked_from_ms": rows[0].event_ms if len(newest_first) > MARKED else None,
-        "mark_width_ms": width,
-        "marks": [_mark(row) for row in worst.values()],
+        "marks": [_mark(row, place * width, width) for place, row in worst.items()],
         "episodes": [_listed(episode) for episode in fold.newest(20)],
         "rules": [{"name": label(name), "count": count} for name, count in sorted(rules.items())],
     }
@@ -195,10 +194,12 @@ def _listed(episode: Episode) -> dict[str, Any]:
     return episode_shown(episode, is_open=False)
 
 
-def _mark(row: AnomalyRow) -> dict[str, Any]:
+def _mark(row: AnomalyRow, from_ms: int, width_ms: int) -> dict[str, Any]:
     _, sensor = said(row.verdict)
     return {
         "at_ms": row.event_ms,
+        "from_ms": from_ms,
+        "to_ms": from_ms + width_ms,
         "severity": round(row.severity),
         "condition": trouble(row.severity),
         "url": anomaly_url(row.station_id, row.event_ms, row.seq),

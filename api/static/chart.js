@@ -30,7 +30,7 @@ function timeLabels(u, splits) {
 
 function axes(unit) {
   const common = { stroke: () => colour("quiet"), grid: { stroke: () => colour("grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-  return [{ ...common, values: timeLabels, space: 80, size: 30 }, { ...common, size: LEFT, values: (u, splits) => splits.map((at) => `${+at.toPrecision(6)}${unit}`) }];
+  return [{ ...common, values: timeLabels, space: 80, size: 24 }, { ...common, size: LEFT, values: (u, splits) => splits.map((at) => `${+at.toPrecision(6)}${unit}`) }];
 }
 
 function base(host, height, sync, onZoom, onReset) {
@@ -105,7 +105,7 @@ export function columnsOf(series, name) {
 }
 
 /** How severe the anomalies were, and where nothing was heard. */
-export function laneChart(host, { sync = "station", marks, gaps, width, onZoom, onReset }) {
+export function laneChart(host, { sync = "station", marks, gaps, onZoom, onReset }) {
   const options = base(host, 96, sync, onZoom, onReset);
   return mount(host, {
     ...options,
@@ -116,19 +116,18 @@ export function laneChart(host, { sync = "station", marks, gaps, width, onZoom, 
       ...options.hooks,
       draw: [(u) => {
         for (const [start, end] of gaps()) hatch(u, start, end);
-        const least = Math.max(2, (width() / (u.scales.x.max - u.scales.x.min)) * u.bbox.width);
-        for (const mark of marks()) bar(u, mark, least);
+        for (const mark of marks()) bar(u, mark, u.valToPos(Math.max(6, mark.severity), "y", true));
       }],
     },
   }, [[], []]);
 }
 
-function bar(u, mark, width) {
-  const x = u.valToPos(mark.at_ms, "x", true);
-  if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) return;
-  const y = u.valToPos(Math.max(6, mark.severity), "y", true);
+/** From `top` to the foot, as long as the mark stands for. */
+function bar(u, mark, top) {
+  const left = Math.max(u.bbox.left, Math.floor(u.valToPos(mark.from_ms, "x", true)));
+  const right = Math.min(u.bbox.left + u.bbox.width, Math.ceil(u.valToPos(mark.to_ms, "x", true)));
   u.ctx.fillStyle = markColour(mark.condition);
-  u.ctx.fillRect(x - width / 2, y, width, u.bbox.top + u.bbox.height - y);
+  if (right > left) u.ctx.fillRect(left, top, Math.max(2, right - left), u.bbox.top + u.bbox.height - top);
 }
 
 function hatch(u, start, end) {
@@ -168,8 +167,7 @@ function drawMarks(u, marks) {
   for (const mark of marks) {
     const x = u.valToPos(mark.at_ms, "x", true);
     if (mark.value == null || x < u.bbox.left || x > right) continue;
-    u.ctx.fillStyle = markColour(mark.condition);
-    u.ctx.fillRect(x - 1.5 * scale, u.bbox.top + u.bbox.height - FOOT * scale, 3 * scale, FOOT * scale);
+    bar(u, mark, u.bbox.top + u.bbox.height - FOOT * scale);
     const place = Math.floor(x / (APART * scale));
     if (!worst.has(place) || worst.get(place).severity < mark.severity) worst.set(place, mark);
   }

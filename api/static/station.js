@@ -31,8 +31,7 @@ const charts = frames.map((frame, index) => ({
     marks: () => shownMarks().filter((mark) => mark.sensor === frame.dataset.sensor),
   }),
 }));
-const lane = laneChart(document.getElementById("lane"), { marks: shownMarks, gaps, width: () => markWidth, onZoom: zoom, onReset: back });
-let markWidth = 1;
+const lane = laneChart(document.getElementById("lane"), { marks: shownMarks, gaps, onZoom: zoom, onReset: back });
 
 function source(start, end, gridStep) {
   return `${page.dataset.source}?start=${Math.floor(start)}&end=${Math.ceil(end)}&step=${gridStep}`;
@@ -77,7 +76,6 @@ function show(fresh, part) {
   document.getElementById("charts").classList.remove("waiting");
   held = fresh.held;
   marks = fresh.marks;
-  markWidth = part.mark_width_ms;
   meet(part);
   draw();
 }

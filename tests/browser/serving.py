@@ -1,0 +1,122 @@
+"""The API as a process of its own, a plant that goes on living behind it, and a headless browser before it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+from local_stack.readiness import api_url
+from settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING = "needs a browser: apt-get install chromium chromium-driver"
+SCHEMES = ("light", "dark")
+
+
+def until(holds: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until `holds()` is true.
+
+    Raises:
+        AssertionError: it is not at the deadline.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def api_of(settings: Settings) -> Iterator[str]:
+    """Serve these settings on a free port; yields the URL."""
+    names = ("home", "cassandra_hosts", "cassandra_port", "cassandra_keyspace", "readings_topic", "api_port")
+    mine = {f"{PREFIX}{name.upper()}": str(getattr(settings, name)) for name in names}
+    settings.home.mkdir(parents=True, exist_ok=True)
+    log = settings.home / "api.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"], cwd=ROOT, env={**os.environ, **mine}, stdout=out, stderr=out
+        )
+    try:
+        until(lambda: api_url(settings.home) or process.poll() is not None, 30, "the API listens")
+        assert process.poll() is None, log.read_text()[-3000:]
+        yield api_url(settings.home)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextmanager
+def repeated(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do `work` every few seconds in the background; what it raises is raised at the end."""
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def turn() -> None:
+        try:
+            while not stop.wait(seconds):
+                work()
+        except BaseException as error:  # noqa: BLE001 - handed over to the caller.
+            failed.append(error)
+
+    thread = threading.Thread(target=turn, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+    if failed:
+        raise failed[0]
+
+
+def browser_is_here() -> bool:
+    """Whether Debian's chromium and its driver are installed."""
+    return bool(shutil.which("chromium") and shutil.which("chromedriver"))
+
+
+@contextmanager
+def chromium(width: int = 1440, height: int = 900) -> Iterator[Chrome]:
+    """A headless browser that logs what its console says."""
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        resize(browser, width, height)
+        yield browser
+    finally:
+        browser.quit()
+
+
+def resize(browser: Chrome, width: int, height: int, phone: bool = False) -> None:
+    """Give the page this many CSS pixels."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1, "mobile": phone},
+    )
+
+
+def wear(browser: Chrome, scheme: str) -> None:
+    """Let the page see this colour scheme."""
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def console_errors(browser: Chrome) -> list[str]:
+    """What the console complained about since it was last asked: script errors, refused content, failed requests."""
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]

@@ -1,0 +1,196 @@
+"""The page in a real browser: what a shift leader sees, does, and must not miss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from storage.feedback import feedback_of
+from storage.stations import station, write_stations
+from storage.stream import heartbeat
+from tests.browser.conftest import Plant, now
+from tests.browser.serving import api_of, console_errors, until
+
+pytestmark = pytest.mark.timeout(300)
+
+SECONDS = 30.0
+
+
+def css(browser: Chrome, selector: str) -> Any:
+    return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def tile(browser: Chrome, index: int) -> Any:
+    return css(browser, f'.tile[data-id="station-{index:04d}"]')
+
+
+def condition(browser: Chrome, index: int) -> Callable[[], str]:
+    return lambda: str(tile(browser, index).get_attribute("data-condition"))
+
+
+def ready(browser: Chrome) -> None:
+    until(lambda: css(browser, "#charts").get_attribute("aria-busy") == "false", SECONDS, "the charts are drawn")
+
+
+def keep_alive(plant: Plant, index: int) -> None:
+    """Let a station be heard now, its reading in order."""
+    row = station(plant.store, f"station-{index:04d}")
+    write_stations(plant.store, [row._replace(last_record_ms=now(), clock_ms=now(), readings=row.readings + 20)])
+
+
+def test_a_fault_appears_without_reload_and_leads_to_its_reason(plant: Plant, browser: Chrome) -> None:
+    """Breaks when a shift leader would have to reload, the worst is not first, or a tile does not lead to the why."""
+    for index in range(6):
+        keep_alive(plant, index)
+    browser.get(plant.url)
+    until(lambda: condition(browser, 4)() == "normal", SECONDS, "the station is normal")
+    browser.execute_script("window.kept = true")
+    until(lambda: browser.execute_script("return document.querySelector('#tiles .tile').parts"), SECONDS, "it is live")
+    row = plant.demo.strike(4, 6.0, now())
+    began = time.monotonic()
+    until(lambda: condition(browser, 4)() == "critical", SECONDS, "the tile shows the fault")
+    print(f"fault to tile: {time.monotonic() - began:.1f} s")
+    assert css(browser, "#tiles .tile").get_attribute("data-id") == "station-0004", "the worst is first"
+    assert browser.execute_script("return window.kept"), "the page was not loaded again"
+    assert "station-0004" in css(browser, "#announce").get_attribute("textContent"), "a screen reader is told"
+    assert "1 critical" in browser.title
+    assert css(browser, "#open-count").text == "1"
+
+    tile(browser, 4).find_element(By.TAG_NAME, "a").click()
+    until(lambda: "/stations/station-0004" in browser.current_url, SECONDS, "the tile leads to the station")
+    ready(browser)
+    css(browser, "#episodes a").click()
+    until(lambda: "/anomalies/" in browser.current_url, SECONDS, "the episode leads to the anomaly")
+    ready(browser)
+    assert f"{row.sensors['temperature']:.1f}" in css(browser, "h1").text
+    assert "meter" in css(browser, ".action").text
+    assert "version 6" in css(browser, ".facts").text
+    assert css(browser, "tbody tr.fired")
+    drawn = "return [...document.querySelectorAll('.chart canvas')].length"
+    assert browser.execute_script(drawn) == 3, "the readings around it are drawn"
+    assert console_errors(browser) == []
+
+
+def test_feedback_is_stored_and_shown_again(plant: Plant, browser: Chrome) -> None:
+    """Breaks when what people say is lost, or shown as said though it is not."""
+    row = plant.demo.strike(2, 3.0, now())
+    browser.get(plant.url)
+    link = '#episodes a[href^="/anomalies/"]'
+    until(lambda: "station-0002" in css(browser, link).text, SECONDS, "the episode is listed")
+    css(browser, link).click()
+    until(lambda: "/anomalies/" in browser.current_url, SECONDS, "the episode leads to the anomaly")
+    css(browser, "#comment").send_keys("cleaning of the hall")
+    css(browser, 'button[value="expected"]').click()
+    until(lambda: css(browser, "#feedback-said").text.startswith("Stored"), SECONDS, "it says that it is stored")
+    held = feedback_of(plant.store, [row[:3]])[row[:3]]
+    assert (held.verdict, held.comment) == ("expected", "cleaning of the hall")
+    browser.refresh()
+    assert css(browser, 'button[value="expected"]').get_attribute("aria-pressed") == "true"
+    assert css(browser, "#comment").get_attribute("value") == "cleaning of the hall"
+    css(browser, "#replay").click()
+    until(lambda: "udged again" in css(browser, "#replay-said").text, SECONDS, "the replay is told")
+    assert "not kept" in css(browser, "#replay-said").text, "this block is none: the page says why, in words"
+
+
+def test_filters_live_in_the_address_and_keys_move(plant: Plant, browser: Chrome) -> None:
+    """Breaks when a view cannot be shared, or the page needs a mouse."""
+    browser.get(plant.url)
+    css(browser, "body").send_keys("/")
+    assert browser.switch_to.active_element.get_attribute("id") == "q"
+    browser.switch_to.active_element.send_keys("0003")
+    shown = (
+        "return [...document.querySelectorAll('.tile')].filter((tile) => !tile.hidden).map((tile) => tile.dataset.id)"
+    )
+    assert browser.execute_script(shown) == ["station-0003"]
+    assert "q=0003" in browser.current_url
+    browser.get(browser.current_url)
+    assert browser.execute_script(shown) == ["station-0003"], "the address alone brings it back"
+    css(browser, "#q").send_keys("zzz")
+    assert "No station matches" in css(browser, "#none").text
+    css(browser, "#q").send_keys(Keys.ESCAPE)
+    assert len(browser.execute_script(shown)) == 6
+    first, second = browser.execute_script(shown)[:2]
+    browser.execute_script("document.querySelector('.tile a').focus()")
+    browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert second in browser.switch_to.active_element.text
+    browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    assert first in browser.switch_to.active_element.text
+
+
+def test_a_range_lives_in_the_address(plant: Plant, browser: Chrome) -> None:
+    """Breaks when a zoomed view cannot be shared, or leaves the allowed ranges."""
+    browser.get(plant.url + "/stations/station-0001?range=15m")
+    ready(browser)
+    assert css(browser, 'button[data-range="15m"]').get_attribute("aria-pressed") == "true"
+    css(browser, "#closer").click()
+    until(lambda: "start=" in browser.current_url, SECONDS, "the address holds the moments")
+    ready(browser)
+    address = browser.current_url
+    shown = css(browser, "#shown").text
+    browser.get(address)
+    ready(browser)
+    assert css(browser, "#shown").text == shown
+    css(browser, "#live").click()
+    until(lambda: "live" in css(browser, "#shown").text, SECONDS, "it is live again")
+    css(browser, 'button[data-range="30d"]').click()
+    until(lambda: "range=30d" in browser.current_url, SECONDS, "the address holds the range")
+    ready(browser)
+    summary = css(browser, ".summary").get_attribute("textContent")
+    assert summary.startswith("From "), "a screen reader hears the chart"
+    assert console_errors(browser) == []
+
+
+def test_the_charts_go_on_by_themselves(plant: Plant, browser: Chrome) -> None:
+    """Breaks when an open station page shows the past as if it were the present."""
+    plant.demo.advance(now())
+    browser.get(plant.url + "/stations/station-0005?range=5m")
+    ready(browser)
+    canvas = "return document.querySelector('[data-sensor=temperature] canvas').toDataURL()"
+    before = browser.execute_script(canvas)
+    plant.demo.advance(now())
+    until(lambda: browser.execute_script(canvas) != before, SECONDS, "the chart moved")
+    assert "live" in css(browser, "#shown").text
+
+
+def test_blind_is_never_quiet(plant: Plant, browser: Chrome) -> None:
+    """Breaks when a dead stream, or a dead API, leaves green tiles and no word."""
+    with api_of(
+        plant.settings.model_copy(update={"readings_topic": "dead", "home": plant.settings.home / "dead"})
+    ) as url:
+        heartbeat(plant.store, "dead", now())
+        browser.get(url)
+        assert css(browser, "#pill-text").text == "Watching"
+        heartbeat(plant.store, "dead", now() - 120_000)
+        until(lambda: css(browser, "#state").is_displayed(), SECONDS, "the page says that nobody watches")
+        assert "Not watching since" in css(browser, "#state").text
+        assert {one.get_attribute("data-condition") for one in browser.find_elements(By.CSS_SELECTOR, ".tile")} == {
+            "unknown"
+        }
+        assert "not watching" in browser.title
+        heartbeat(plant.store, "dead", now())
+        until(lambda: css(browser, "#pill-text").text == "Watching", SECONDS, "it finds back")
+    until(lambda: css(browser, "#connection").is_displayed(), SECONDS, "the page says that the API is gone")
+    assert "What follows is old" in css(browser, "#connection").text
+    assert css(browser, "#pill-text").text == "No connection"
+
+
+def test_wall_mode_has_nothing_to_press(plant: Plant, browser: Chrome) -> None:
+    """Breaks when a wall screen shows controls, or scrolls sideways."""
+    browser.get(plant.url + "/?wall=1")
+    assert browser.find_elements(By.CSS_SELECTOR, "button, input, select") == []
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".tile")) == 6
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("path", ["/stations/nobody", "/stations/%3Cscript%3E", "/anomalies/AAAA"])
+def test_what_is_not_there_is_said_in_words(plant: Plant, browser: Chrome, path: str) -> None:
+    """Breaks when a stale link ends in JSON, or in a way back that does not lead anywhere."""
+    browser.get(plant.url + path)
+    assert "No" in css(browser, "h1").text
+    assert css(browser, "main a.button").get_attribute("href") == plant.url + "/"

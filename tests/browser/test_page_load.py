@@ -1,0 +1,93 @@
+"""A thousand stations and 500 readings a second in front of a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+
+from local_stack.stack import Stack
+from models.detection.sensors import DEFAULT_SENSORS
+from storage.minutes import SensorMinute
+from storage.session import StoreConfig, connect
+from storage.stations import StationRow, write_stations
+from storage.stream import heartbeat
+from tests.browser.conftest import Plant, keyspace_of, now
+from tests.browser.demo import Demo
+from tests.browser.serving import api_of, repeated, until
+
+pytestmark = pytest.mark.timeout(300)
+
+STATIONS = 1000
+LONGEST_MS = 400
+SHARE = 0.2
+WATCH = """
+window.tasks = [];
+new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((entry) => entry.duration)))
+  .observe({ type: "longtask" });
+"""
+
+
+@pytest.fixture(scope="module")
+def crowd(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """1,000 stations, of which 500 report each second, some of them abnormally."""
+    settings = keyspace_of(stack, tmp_path_factory)
+    store = connect(StoreConfig.from_settings(settings))
+    demo = Demo(store, settings.readings_topic, now(), stations=40, raw_minutes=1, healthy=True)
+    rng, turn = np.random.default_rng(1), iter(range(10**9))
+
+    def report(indices: range) -> None:
+        at = now()
+        held = {
+            at - at % 60_000: {s.name: SensorMinute(20.0, 21.0, 22.0, 60, 15.0, 21.0, 27.0) for s in DEFAULT_SENSORS}
+        }
+        values = rng.normal(21.0, 1.0, (len(indices), len(DEFAULT_SENSORS))).round(1).tolist()
+        names = [sensor.name for sensor in DEFAULT_SENSORS]
+        ordinal = at // 1000 - 1_794_000_000
+        write_stations(
+            store,
+            [
+                StationRow(f"station-{index:04d}", at, at, ordinal, 2.0, dict(zip(names, row, strict=True)), held)
+                for index, row in zip(indices, values, strict=True)
+            ],
+        )
+        heartbeat(store, settings.readings_topic, at)
+
+    def second() -> None:
+        half = next(turn) % 2
+        report(range(half, STATIONS, 2))
+        for index in rng.integers(0, 40, 5).tolist():
+            demo.strike(index, float(rng.uniform(1.1, 8)), now())
+
+    report(range(STATIONS))
+    try:
+        with repeated(second, 1.0), api_of(settings) as url:
+            yield Plant(url, demo, store, settings)
+    finally:
+        store.close()
+
+
+def test_a_thousand_stations_and_500_readings_a_second_do_not_freeze_it(crowd: Plant, browser: Chrome) -> None:
+    """Breaks when the page's thread is held so long that typing and scrolling stutter."""
+    browser.get(crowd.url)
+    until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".tile")) == STATIONS, 30, "all tiles are there")
+    browser.execute_script(WATCH)
+    begun = now()
+    search = browser.find_element(By.ID, "q")
+    stamps = set()
+    while now() - begun < 25_000:
+        search.send_keys("7")
+        browser.execute_script("window.scrollTo(0, document.body.scrollHeight * Math.random())")
+        search.clear()
+        stamps.add(browser.execute_script("return document.querySelector('#tiles .figure').textContent"))
+    seconds = (now() - begun) / 1000
+    tasks = browser.execute_script("return window.tasks")
+    print(
+        f"{seconds:.0f} s, {len(tasks)} long tasks, longest {max(tasks, default=0):.0f} ms, in all {sum(tasks):.0f} ms"
+    )
+    assert len(stamps) > 1, "the figures moved while it was watched"
+    assert max(tasks, default=0) < LONGEST_MS
+    assert sum(tasks) < SHARE * 1000 * seconds
