@@ -69,6 +69,12 @@ class Tables:
     outcome: Outcome | None
     aim: float
 
+    @property
+    def episodes_per_day(self) -> float:
+        """Alarm episodes per station and day of readings behind the training; NaN when there are none."""
+        days = sum(station.days for station in self.stations)
+        return sum(station.episodes for station in self.stations) / days if days else math.nan
+
 
 def tabulate(history: History, result: Backtest, labels: Labels | None) -> Tables:
     """Count what a backtest found.

@@ -225,7 +225,7 @@ def test_training_ends_at_a_time_or_after_a_number_of_rows(folder: Path) -> None
 
 def test_a_catalogue_gives_plausible_ranges(folder: Path) -> None:
     """Breaks when a stranger's Kelvin are judged by our degrees, or a given range is not applied."""
-    (folder / "in.csv").write_text(HEADER + GOOD + "007,2026-11-22,300\n")
+    (folder / "in.csv").write_text(HEADER + GOOD + "007,2026-11-21T01:00:00Z,300\n")
     assert run("in.csv") == 0
     assert "implausible" not in verdicts()[-1]["rules"]
     assert run("in.csv", "--catalogue", '[{"name":"temperature","plausible":[-40,85]}]') == 0
