@@ -56,9 +56,7 @@ def episodes(station: ArrayLike, ordinal: ArrayLike, flagged: ArrayLike) -> Epis
     first = np.flatnonzero(begins)
     last = np.append(first[1:], len(rows)) - 1 if len(first) else first
     start, end = ordinals[first], ordinals[last]
-    return Episodes(
-        stations[first], rows[first], rows[last], start, end, last - first + 1, 1 + (end - start) // AGAIN
-    )
+    return Episodes(stations[first], rows[first], rows[last], start, end, last - first + 1, 1 + (end - start) // AGAIN)
 
 
 def counted(station: ArrayLike, ordinal: ArrayLike, flagged: ArrayLike) -> np.ndarray:
@@ -82,7 +80,9 @@ def _gathered(
     """Return station, ordinal and row of the flagged readings in order, and whether each begins an episode."""
     codes, counts, chosen = np.asarray(station), np.asarray(ordinal, dtype=np.int64), np.asarray(flagged, dtype=bool)
     if not codes.shape == counts.shape == chosen.shape or chosen.ndim != 1:
-        raise ValueError(f"episodes: station {codes.shape}, ordinal {counts.shape}, flagged {chosen.shape} must be (n,)")
+        raise ValueError(
+            f"episodes: station {codes.shape}, ordinal {counts.shape}, flagged {chosen.shape} must be (n,)"
+        )
     rows = np.flatnonzero(chosen)
     rows = rows[np.lexsort((counts[rows], codes[rows]))]
     codes, counts = codes[rows], counts[rows]
