@@ -85,10 +85,10 @@ def test_more_requests_than_places_are_told_to_come_back(settings: Settings) -> 
         entered, leave = threading.Semaphore(0), threading.Event()
 
         @app.get("/slow")
-        def slow() -> str:
+        def slow() -> dict[str, str]:
             entered.release()
             assert leave.wait(20)
-            return "done"
+            return {}
 
         def ask() -> int:
             return app.test_client().get("/slow", headers=bearer("one")).status_code
