@@ -23,10 +23,12 @@ CSV, NDJSON = "text/csv", "application/x-ndjson"
 EXPORTS = 4
 """Each holds a connection to Cassandra's rows and a thread for as long as its client reads."""
 
+ABOUT_LINES = (
+    "ndjson and csv are the whole range as it is read, without pages, also by Accept: application/x-ndjson or text/csv"
+)
 ABOUT_FORMATS = (
-    "ndjson and csv are the whole range as it is read, without pages, also by Accept: application/x-ndjson or "
-    "text/csv; "
-    "elastic and lookout are pages in the shape of Elastic's get records API and of AWS Lookout for Equipment"
+    ABOUT_LINES
+    + "; elastic and lookout are pages in the shape of Elastic's get records API and of AWS Lookout for Equipment"
 )
 
 _MIMETYPES: dict[str, Format] = {"application/json": "json", NDJSON: "ndjson", CSV: "csv"}

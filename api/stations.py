@@ -10,21 +10,24 @@ from apiflask import APIBlueprint
 from apiflask.fields import Integer, String
 from flask import Response, jsonify
 
+from api.bulkhead import Bulkhead
 from api.caching import revalidated
 from api.context import Context
+from api.export import ABOUT_LINES, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
 from api.health import is_stale
 from api.interval import Interval, IntervalQuery, resolve
-from api.openapi import ok
+from api.openapi import also, ok
 from api.paging import Page, PageTokens
 from api.problems import refuse
 from api.query import STRICT, BoundedInteger, Choice, StrictQuery
-from api.schemas import ref
+from api.schemas import TEXT, ref
 from api.shapes import minute_shown, reading_shown, station_shown
 from models.detection.errors import NotFound
 from models.detection.reading import STATION_ID
+from models.detection.sensors import Sensor
 from storage import stream
-from storage.minutes import MinuteRow, minutes_of
-from storage.readings import ReadingPlace, readings_page
+from storage.minutes import MinuteRow, SensorMinute, minutes_of
+from storage.readings import ReadingPlace, readings_of, readings_page
 from storage.session import Store
 from storage.stations import StationRow, station, stations_page
 from storage.times import MINUTE_MS
@@ -45,6 +48,7 @@ class ReadingsQuery(IntervalQuery):
     resolution = Choice("raw", "minute", load_default="raw")
     page_size: Integer = BoundedInteger(1, 1000, load_default=50)
     page_token = String(metadata={"description": "next_page_token of the page before"})
+    format = Choice("json", "ndjson", "csv", metadata={"description": ABOUT_LINES})
 
 
 def station_routes(context: Context) -> APIBlueprint:
@@ -52,6 +56,7 @@ def station_routes(context: Context) -> APIBlueprint:
     routes = APIBlueprint("stations", __name__, url_prefix="/api/v1", tag="Stations")
     routes.after_request(revalidated)
     sensors = context.settings.sensors
+    exports = Bulkhead(EXPORTS, "exports")
     tokens, reading_tokens = PageTokens("stations"), PageTokens("readings")
 
     def stale(store: Store) -> bool:
@@ -85,7 +90,12 @@ def station_routes(context: Context) -> APIBlueprint:
         description="`raw`: each reading that is kept. `minute`: least, mean, largest and the typical band of each "
         "sensor; the last minutes may be open (`closed`: false). A page may be short, even empty, and still have a "
         "`next_page_token`; the first page fixes the interval. Without an interval: the last hour.",
-        responses={200: ok("One page.", ref("Readings"))},
+        responses={
+            200: also(
+                ok("One page; or the whole range as lines.", ref("Readings")),
+                {NDJSON: {"anyOf": [ref("Reading"), ref("Minute")]}, CSV: TEXT},
+            )
+        },
     )
     def readings(station_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
@@ -93,6 +103,10 @@ def station_routes(context: Context) -> APIBlueprint:
         asked = {**query, "station_id": station_id}
         page = _page_asked(context, store, reading_tokens, asked)
         interval = Interval(page.start_ms, page.end_ms)
+        wanted = format_asked(query.get("format"))
+        if wanted in ("ndjson", "csv"):
+            refuse_token(query)
+            return _exported(store, row, interval, sensors, query["resolution"], wanted, exports)
         if query["resolution"] == "raw":
             found, place = readings_page(store, station_id, ReadingPlace(*page.place), page.end_ms, query["page_size"])
             shown, left = [reading_shown(reading, sensors) for reading in found], list(place) if place else None
@@ -137,6 +151,38 @@ def _minutes(store: Store, row: StationRow, page: Page, size: int) -> tuple[list
     found = list(islice(station_minutes(store, row, page.place[0], page.end_ms), size))
     shown = [minute_shown(minute, closed) for minute, closed in found]
     return shown, [found[-1][0].minute_ms + MINUTE_MS] if len(found) == size else None
+
+
+def _exported(
+    store: Store,
+    row: StationRow,
+    interval: Interval,
+    sensors: tuple[Sensor, ...],
+    resolution: str,
+    wanted: Format,
+    exports: Bulkhead,
+) -> Response:
+    """A whole range as lines."""
+    names = [sensor.name for sensor in sensors]
+    if resolution == "raw":
+        readings = (reading_shown(one, sensors) for one in readings_of(store, row.station_id, *interval))
+        header = ["event_time", "seq", *names, "score", "severity", "is_anomaly", "late", "rules", "model_version"]
+        return exported(readings, wanted, header, lambda one: _flat_reading(one, names), exports)
+    minutes = (minute_shown(one, closed) for one, closed in station_minutes(store, row, *interval))
+    header = ["time", "closed", "readings", *(f"{name}_{column}" for name in names for column in SensorMinute._fields)]
+    return exported(minutes, wanted, header, lambda one: _flat_minute(one, names), exports)
+
+
+def _flat_reading(shown: dict[str, Any], names: list[str]) -> list[Any]:
+    values = (shown["sensors"].get(name) for name in names)
+    judged = (shown[name] for name in ("score", "severity", "is_anomaly", "late"))
+    return [shown["event_time"], shown["seq"], *values, *judged, " ".join(shown["rules"]), shown["model_version"]]
+
+
+def _flat_minute(shown: dict[str, Any], names: list[str]) -> list[Any]:
+    sensors = (shown["sensors"].get(name, {}) for name in names)
+    columns = (sensor.get(column) for sensor in sensors for column in SensorMinute._fields)
+    return [shown["time"], shown["closed"], shown["readings"], *columns]
 
 
 def station_minutes(store: Store, row: StationRow, start_ms: int, end_ms: int) -> Iterator[tuple[MinuteRow, bool]]:

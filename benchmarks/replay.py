@@ -26,9 +26,9 @@ from kafka import KafkaConsumer, TopicPartition
 from local_stack.jars import spark_kafka_jars
 from local_stack.stack import Stack, endpoints_settings
 from settings import PREFIX, Settings
-from storage.walks import by_station
 from storage.session import StoreConfig, connect
 from storage.stream import progress
+from storage.walks import by_station
 
 ROOT = Path(__file__).resolve().parent.parent
 SERIES = ROOT.parent / "shared" / "validation" / "nab"

@@ -74,7 +74,7 @@ def walked(
     entries: list[dict[str, Any]] = []
     token, pages = None, 0
     while True:
-        answer = api.get(path + (f"{'&' if '?' in path else '?'}page_token={token}" if token else ""))
+        answer = answered(api, path + (f"{'&' if '?' in path else '?'}page_token={token}" if token else ""))
         assert answer.status_code == 200, answer.get_data(as_text=True)
         entries += answer.get_json()[member]
         pages += 1
@@ -84,6 +84,16 @@ def walked(
         assert pages < 3000, "a walk that never ends"
         if between is not None:
             between(pages)
+
+
+def answered(api: FlaskClient, path: str, **options: Any) -> Any:
+    """The answer to a GET, asked again while a busy machine lets Cassandra miss its deadline, as clients are told to."""
+    deadline = time.monotonic() + 60
+    while True:
+        answer = api.get(path, **options)
+        if answer.status_code != 503 or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.5)
 
 
 class Traced:
@@ -121,3 +131,15 @@ class Traced:
     def _text(statement: Any) -> str:
         prepared = getattr(statement, "prepared_statement", None)
         return str(prepared.query_string if prepared is not None else statement)
+
+
+def until(holds: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until `holds()` is true.
+
+    Raises:
+        AssertionError: it is not at the deadline.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
+        time.sleep(0.1)

@@ -25,8 +25,8 @@ from tests.integration.api_plant import (
     MINUTE_MS,
     NOW_MS,
     SENSORS,
-    Traced,
     anomaly_row,
+    answered,
     application,
     plant_settings,
 )
@@ -95,7 +95,8 @@ def counted_out(follower: Recounter) -> None:
 def agree(api: FlaskClient, rows: list[AnomalyRow], start: int, end: int, step_ms: int | None, group: str) -> None:
     """The answer, cell by cell, is what counting by hand gives."""
     step = f"&step={step_ms // MINUTE_MS}m" if step_ms else ""
-    answer = api.get(f"/api/v1/counts?start={rfc3339(start)}&end={rfc3339(end)}{step}&group_by={group}").get_json()
+    path = f"/api/v1/counts?start={rfc3339(start)}&end={rfc3339(end)}{step}&group_by={group}"
+    answer = answered(api, path).get_json()
     assert "groups" in answer, answer
     inside = [row for row in rows if start <= row.event_ms < end]
     first = start - start % step_ms if step_ms else start
@@ -134,9 +135,9 @@ def test_counts_equal_brute_force_before_and_after_they_are_kept(
     for case in CASES:
         agree(api, stored, *case)
     store.run("TRUNCATE anomalies_by_time")
-    month = api.get("/api/v1/counts?time_range=30d").get_json()["total"]
+    month = answered(api, "/api/v1/counts?time_range=30d").get_json()["total"]
     write_anomalies(store, stored)
-    whole = api.get("/api/v1/counts?time_range=30d").get_json()["total"]
+    whole = answered(api, "/api/v1/counts?time_range=30d").get_json()["total"]
     assert 0.95 * whole < month < whole, "past hours come from what was counted before, the present does not"
 
 
@@ -191,25 +192,3 @@ def test_bad_parameters_are_named(api: FlaskClient, query: str, pointer: str) ->
     answer = api.get(f"/api/v1/counts?{query}")
     assert answer.status_code == 422
     assert {error["pointer"] for error in answer.get_json()["errors"]} == {pointer}
-
-
-def test_a_month_reads_a_bounded_number_of_partitions(plant: Settings, store: Store, stored: list[AnomalyRow]) -> None:
-    """Breaks when a count scans, or reads more than the index, a partition a day and slot, and the present hours."""
-    from api.context import Context
-    from api.counts import Counter as Counts
-    from api.interval import Interval
-
-    counted_out(recounter(store, plant, [NOW_MS]))
-
-    class Given:
-        def get(self) -> Store:
-            return store
-
-        def doubt(self, error: Exception) -> None:
-            raise error
-
-    counter = Counts(Context(plant, Given(), lambda: NOW_MS))
-    with Traced(store) as traced:
-        counter.count(Interval(NOW_MS - 30 * DAY_MS, NOW_MS), HOUR_MS, "station")
-    assert not traced.unbounded()
-    assert len(traced.partitions) <= 2 + 1 + 31 * 8 + 4 * 8

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import random
 from collections.abc import Iterator
 
@@ -125,3 +128,24 @@ def test_minutes_close_and_are_met_once(api: FlaskClient, store: Store, stations
         "minimum": 1.0, "mean": 2.0, "maximum": 3.0, "readings": 60, "lower": 0.5, "typical": 2.5, "upper": 4.5,
     }  # fmt: skip
     assert found[-1]["sensors"]["temperature"]["lower"] is None
+
+
+def test_lines_are_the_whole_range(api: FlaskClient, store: Store, stations: list[str]) -> None:
+    """Breaks when an export of readings or minutes stops at a page, or a column moves."""
+    rows = [
+        ReadingRow("lines", NOW_MS - at * 1000, at, {"noise": 60.5}, 0.7, 0.0, 1, 7, 0, 1, NOW_MS, NOW_MS)
+        for at in range(1500)
+    ]
+    write_readings(store, rows)
+    write_minutes(store, [MinuteRow("lines", LAST_MINUTE, {"noise": SensorMinute(1.0, 2.0, 3.0, 60)}, 60)])
+    write_stations(store, [StationRow("lines", NOW_MS, NOW_MS - 1000, 5, 1.0, {}, {})])
+    path = "/api/v1/stations/lines/readings"
+    lines = [json.loads(line) for line in api.get(f"{path}?format=ndjson").get_data(as_text=True).splitlines()]
+    assert lines == walked(api, f"{path}?page_size=900", "readings")
+    assert len(lines) == 1500
+    table = list(csv.DictReader(io.StringIO(api.get(path, headers={"Accept": "text/csv"}).get_data(as_text=True))))
+    assert (table[0]["seq"], table[0]["noise"], table[0]["temperature"]) == ("1499", "60.5", "")
+    minutes = api.get(f"{path}?format=csv&resolution=minute").get_data(as_text=True)
+    (minute,) = csv.DictReader(io.StringIO(minutes))
+    assert (minute["time"], minute["noise_mean"], minute["noise_lower"]) == (rfc3339(LAST_MINUTE), "2.0", "")
+    store.one("DELETE FROM stations WHERE slot = ? AND station_id = ?", (stations_slot("lines"), "lines"))
