@@ -17,7 +17,7 @@ from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
 from api.predict import value_of
 from api.query import STRICT, BoundedInteger, Duration, StrictQuery
 from api.reserved import not_yet
-from api.schemas import LEGACY_READING, LEGACY_VERDICT, NOT_YET
+from api.schemas import LEGACY_VERDICT, NOT_YET, legacy_reading
 from api.times import rfc3339
 from models.detection.sensors import Sensor
 from storage.anomalies import AnomalyRow
@@ -85,7 +85,7 @@ def legacy_routes(context: Context, counter: Counter, judge: Judge) -> APIBluepr
         responses={200: ok("The verdict, and the values as they were sent.", LEGACY_VERDICT)},
         deprecated=True,
     )
-    @takes(LEGACY_READING)
+    @takes(legacy_reading({fields[sensor.name]: sensor for sensor in sensors}))
     def legacy_predict() -> Response:
         document = json_object()
         values = tuple(value_of(document, sensor, fields[sensor.name]) for sensor in sensors)

@@ -12,7 +12,7 @@ from api.body import json_object, refuse_body, refuse_strays, shown, takes
 from api.context import Context
 from api.judging import Asked, Judge
 from api.openapi import ok
-from api.schemas import ref
+from api.schemas import readings_to_judge, ref
 from api.times import rfc3339
 from models.detection.errors import InvalidReading
 from models.detection.reading import SCHEMA_VERSION, STATION_ID, event_ms_of
@@ -38,7 +38,7 @@ def predict_routes(context: Context, judge: Judge) -> APIBlueprint:
         "unless given.",
         responses={200: ok("A verdict for each reading, in their order.", ref("Predicted"))},
     )
-    @takes(ref("ReadingsToJudge"))
+    @takes(readings_to_judge(judge.sensors))
     def predict() -> Response:
         document = json_object()
         asked_context, readings = checked(document, judge.sensors, context.now_ms())

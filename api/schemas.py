@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from models.detection.reading import STATION_ID
+from models.detection.sensors import Sensor
 from models.detection.verdict import RULES
 
 Schema = dict[str, Any]
@@ -216,27 +218,43 @@ RECORDS = record(
     {**INTERVAL, "count": COUNT, "records": listed({"anyOf": [ref("ElasticRecord"), ref("LookoutRecord")]})}, NEXT_PAGE
 )
 FEEDBACK_GIVEN = record({"verdict": {"enum": list(FEEDBACK_VERDICTS)}}, {"comment": {**TEXT, "maxLength": 2000}})
-READING_TO_JUDGE: Schema = {
-    "type": "object",
-    "description": "every sensor of the catalogue, a number or null; a sensor that is optional may be absent",
-    "properties": {
-        "schema_version": {"const": 1},
-        "station_id": STATION,
-        "event_time": {"type": "string", "format": "date-time"},
-        "seq": {"type": ["integer", "null"]},
-    },
-    "additionalProperties": NULLABLE_NUMBER,
-}
 CONTEXT: Schema = {"enum": ["own", "global"], "default": "global"}
-READINGS_TO_JUDGE: Schema = {
-    "anyOf": [
-        record(
-            {"readings": listed(ref("ReadingToJudge"), minItems=1, maxItems=1000)},
-            {"context": CONTEXT},
-        ),
-        {**READING_TO_JUDGE, "properties": {**READING_TO_JUDGE["properties"], "context": CONTEXT}},
-    ]
-}
+
+
+def values_of(sensors: Mapping[str, Sensor]) -> tuple[dict[str, Schema], list[str]]:
+    """The members that hold a reading's values, by the names they have there, and which of them must be there."""
+    members = {
+        name: {"type": ["number", "null"], "minimum": sensor.hard[0], "maximum": sensor.hard[1]}
+        for name, sensor in sensors.items()
+    }
+    return members, [name for name, sensor in sensors.items() if not sensor.optional]
+
+
+def legacy_reading(sensors: Mapping[str, Sensor]) -> Schema:
+    """The body of `/api/predict`."""
+    members, required = values_of(sensors)
+    return {"type": "object", "properties": members, "required": required, "additionalProperties": False}
+
+
+def readings_to_judge(sensors: Iterable[Sensor]) -> Schema:
+    """The body of `/api/v1/predict`: one reading, or several."""
+    members, required = values_of({sensor.name: sensor for sensor in sensors})
+    reading: Schema = {
+        "type": "object",
+        "properties": {
+            "schema_version": {"const": 1},
+            "station_id": STATION,
+            "event_time": {"type": "string", "format": "date-time"},
+            "seq": {"type": ["integer", "null"], "minimum": -(2**63), "maximum": 2**63 - 1},
+            **members,
+        },
+        "required": required,
+        "additionalProperties": False,
+    }
+    several = record({"readings": listed(reading, minItems=1, maxItems=1000)}, {"context": CONTEXT})
+    return {"anyOf": [several, {**reading, "properties": {**reading["properties"], "context": CONTEXT}}]}
+
+
 PREDICTED = record(
     {
         "model": ref("Model"),
@@ -266,7 +284,6 @@ REPLAYED = record(
         "equal": {**BOOLEAN, "description": "same flags, and scores within 1e-6"},
     }
 )
-LEGACY_READING: Schema = {"type": "object", "additionalProperties": NULLABLE_NUMBER}
 LEGACY_VERDICT = record(
     {
         "is_anomaly": BOOLEAN,
@@ -293,8 +310,6 @@ COMPONENTS: dict[str, Schema] = {
     "LookoutRecord": LOOKOUT_RECORD,
     "Records": RECORDS,
     "FeedbackGiven": FEEDBACK_GIVEN,
-    "ReadingToJudge": READING_TO_JUDGE,
-    "ReadingsToJudge": READINGS_TO_JUDGE,
     "Predicted": PREDICTED,
     "Replayed": REPLAYED,
 }
