@@ -87,7 +87,7 @@ def walked(
 
 
 def answered(api: FlaskClient, path: str, **options: Any) -> Any:
-    """The answer to a GET, asked again while a busy machine lets Cassandra miss its deadline, as clients are told to."""
+    """The answer to a GET, asked again while a busy machine lets Cassandra miss its deadline, as clients do."""
     deadline = time.monotonic() + 60
     while True:
         answer = api.get(path, **options)

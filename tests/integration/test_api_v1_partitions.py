@@ -27,6 +27,7 @@ from tests.integration.api_plant import (
     NOW_MS,
     Traced,
     anomaly_row,
+    answered,
     plant_settings,
     until,
 )
