@@ -7,7 +7,7 @@ arrived. The same state step and the same detector as in the stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,12 +20,12 @@ from models.detection.prior import Prior, neutral_prior
 from models.detection.sensors import RESERVED_NAMES, SENSOR_NAME, Sensor
 from models.detection.state import ShardState
 from models.detection.training import fit_detector, fit_prior
-from models.detection.verdict import Flag
+from models.detection.verdict import RULES, Flag, score_of, severity_of
 
-# What the stream takes for impossible unless configured otherwise. Squares of twice as much still fit into float32.
+# What the stream takes for impossible unless configured otherwise. Its squares still fit into float32.
 FAR = 1e15
-STATES = ("stable", "warming_up", "training", "late", "duplicate")
-STABLE, WARMING_UP, TRAINING, LATE, DUPLICATE = range(len(STATES))
+STATES = ("stable", "warming_up", "training", "late", "impossible", "duplicate")
+STABLE, WARMING_UP, TRAINING, LATE, IMPOSSIBLE, DUPLICATE = range(len(STATES))
 _VALUES = 150_000  # of sensors that are judged at once
 _MANY_LATE = 0.05
 
@@ -56,7 +56,6 @@ class Backtest:
         severity: (n,) float32 in 0…100, 0 when not flagged.
         flags: (n,) int32 of `Flag`.
         forest: (n,) float64 raw score of the forest in (0, 1].
-        ordinal: (n,) int64, the station's count of readings without duplicates, this one included.
         state: (n,) uint8, places in `STATES`: the last of them that holds.
         model: what judged.
         notes: sentences for people: what could not be learnt, and what looks odd.
@@ -66,7 +65,6 @@ class Backtest:
     severity: np.ndarray
     flags: np.ndarray
     forest: np.ndarray
-    ordinal: np.ndarray
     state: np.ndarray
     model: Model
     notes: tuple[str, ...]
@@ -85,12 +83,11 @@ class _Judged:
     severity: np.ndarray
     flags: np.ndarray
     forest: np.ndarray
-    ordinal: np.ndarray
-    late: np.ndarray = field(repr=False)
+    late: np.ndarray
 
     @classmethod
     def empty(cls, n: int) -> _Judged:
-        kinds = (np.float64, np.float32, np.int32, np.float64, np.int64, np.bool_)
+        kinds = (np.float64, np.float32, np.int32, np.float64, np.bool_)
         return cls(*(np.zeros(n, kind) for kind in kinds))
 
 
@@ -109,7 +106,7 @@ def backtest(
     Args:
         history: readings in arrival order, duplicates included.
         training: (n,) bool; see `first_readings` and `readings_before`.
-        sensors: the catalogue. Beyond its `hard` bounds a reading is judged but teaches nothing.
+        sensors: the catalogue. What is beyond its `hard` bounds is impossible by rule, and teaches nothing.
         budget: the setting; see `tails.episodes_per_day`.
         trees: of the Isolation Forest.
         seed: of everything that is drawn.
@@ -117,11 +114,8 @@ def backtest(
     """
     first = first_rows(history)
     original = first == np.arange(len(first))
-    low, high = (np.array([sensor.hard[end] for sensor in sensors]) for end in (0, 1))
-    possible = ~((history.values < np.maximum(low, -FAR)) | (history.values > np.minimum(high, FAR))).any(axis=1)
-    model = fitted(
-        chosen(history, np.flatnonzero(training & original & possible)), sensors, budget=budget, trees=trees, seed=seed
-    )
+    rows = np.flatnonzero(training & original & ~_impossible(history, sensors))
+    model = fitted(chosen(history, rows), sensors, budget=budget, trees=trees, seed=seed)
     return replayed(history, training, sensors, model, progress)
 
 
@@ -138,8 +132,10 @@ def replayed(
         progress: called with the number of rows each time some were judged.
     """
     first = first_rows(history)
-    rows = np.flatnonzero(first == np.arange(len(first)))
+    original, impossible = first == np.arange(len(first)), _impossible(history, sensors)
+    rows = np.flatnonzero(original & ~impossible)
     judged = _Judged.empty(len(first))
+    _condemn(judged, impossible)
     state = ShardState(sensors, model.prior)
     size = max(1, _VALUES // len(sensors))
     for start in range(0, len(rows), size):
@@ -152,13 +148,13 @@ def replayed(
     states[(judged.flags[first] & Flag.WARMING_UP) != 0] = WARMING_UP
     states[training] = TRAINING
     states[judged.late[first]] = LATE
-    states[first != np.arange(len(first))] = DUPLICATE
+    states[impossible] = IMPOSSIBLE
+    states[~original] = DUPLICATE
     return Backtest(
         score=judged.score[first],
         severity=judged.severity[first],
         flags=judged.flags[first],
         forest=judged.forest[first],
-        ordinal=judged.ordinal[first],
         state=states,
         model=model,
         notes=(*model.notes, *_late_note(judged.late)),
@@ -261,12 +257,25 @@ def chosen(history: History, rows: np.ndarray) -> History:
 
 def _judge(state: ShardState, detector: Detector, history: History, rows: np.ndarray, judged: _Judged) -> None:
     part = chosen(history, rows)
-    np.clip(part.values, -2.0 * FAR, 2.0 * FAR, out=part.values)
     step = state.take(part)
     verdicts = detector.judge(step.blocks)
     judged.score[rows], judged.severity[rows] = verdicts.score, verdicts.severity
     judged.flags[rows], judged.forest[rows] = verdicts.flags, verdicts.forest
-    judged.ordinal[rows], judged.late[rows] = step.ordinal, step.late
+    judged.late[rows] = step.late
+
+
+def _impossible(history: History, sensors: tuple[Sensor, ...]) -> np.ndarray:
+    """Whether a value is one that its sensor cannot have, (n,) bool; in the stream such a record is a dead letter."""
+    low, high = (np.clip([sensor.hard[end] for sensor in sensors], -FAR, FAR) for end in (0, 1))
+    return np.asarray(((history.values < low) | (history.values > high)).any(axis=1))
+
+
+def _condemn(judged: _Judged, impossible: np.ndarray) -> None:
+    """Flag what the state never sees."""
+    ratio = np.full(int(impossible.sum()), RULES[Flag.IMPLAUSIBLE])
+    judged.score[impossible] = score_of(ratio)
+    judged.severity[impossible] = severity_of(ratio, ratio > 1.0)
+    judged.flags[impossible] = Flag.ANOMALY | Flag.IMPLAUSIBLE
 
 
 def _late_note(late: np.ndarray) -> list[str]:

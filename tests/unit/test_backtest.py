@@ -11,6 +11,7 @@ from histories import START_MS, make_history
 from models.detection import backtest as module
 from models.detection.backtest import (
     DUPLICATE,
+    IMPOSSIBLE,
     LATE,
     STABLE,
     TRAINING,
@@ -40,7 +41,7 @@ def joined(*parts: History) -> History:
     return History(names, event_ms, event_ms, seq, values)
 
 
-COLUMNS = ("score", "severity", "flags", "forest", "ordinal", "state")
+COLUMNS = ("score", "severity", "flags", "forest", "state")
 
 
 def same(first: Backtest, second: Backtest) -> None:
@@ -217,13 +218,18 @@ def test_poor_readings_get_an_answer(kind: str) -> None:
     assert (result.severity <= 100).all() and (result.score >= 0).all()
 
 
-def test_values_that_no_sensor_has_are_implausible() -> None:
-    """Breaks when a number that float32 cannot hold poisons the statistics of its station."""
-    history, training = _poor("beyond float32")
-    result = judged(history, training)
-    assert ((result.flags[::7] & Flag.IMPLAUSIBLE) != 0).all()
-    rest = np.arange(300) % 7 != 0
-    assert not (result.flags[rest] & Flag.IMPLAUSIBLE).any()
+def test_values_that_no_sensor_has_are_implausible_and_touch_nothing_else(plant: tuple) -> None:
+    """Breaks when a number that float32 cannot hold, or a logger's code for no value, poisons its station."""
+    history, training, result = plant
+    odd = chosen(history, np.arange(1000, 1100))
+    odd = replace(odd, event_ms=odd.event_ms + 500, record_ms=odd.event_ms + 500)
+    odd.values[:, 1] = -1.7e308
+    rows = joined(chosen(history, np.arange(1100)), odd, chosen(history, np.arange(1100, 1600)))
+    found = judged(rows, np.insert(training, 1100, np.zeros(100, bool)))
+    among = slice(1100, 1200)
+    assert (found.flags[among] == Flag.ANOMALY | Flag.IMPLAUSIBLE).all() and (found.state[among] == IMPOSSIBLE).all()
+    assert (found.score[among] > 1.0).all() and (found.severity[among] > 0.0).all()
+    np.testing.assert_array_equal(np.delete(found.score, np.arange(1100, 1200)), result.score)
 
 
 def test_any_column_is_a_sensor() -> None:
