@@ -48,6 +48,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _train(options: argparse.Namespace, settings: Settings, registry: Registry, opened: float) -> int:
     # Imported here: --if-no-champion, which every start runs, need not wait for them.
+    from models.detection.witness_kernel import LEVEL
     from models.lifecycle.history_file import read_history
     from models.lifecycle.train import fit, register
 
@@ -73,8 +74,8 @@ def _train(options: argparse.Namespace, settings: Settings, registry: Registry, 
     typical, limit = spec.forest_typical, spec.forest_threshold
     print(f"forest: {settings.forest_trees} trees; score {typical:.3f} typical, {limit:.3f} limit")
     for place, sensor in enumerate(training.prior.sensors):
-        innovation, level = training.prior.limits[place]
-        print(f"{sensor}: limits {innovation:.2f} (innovation) and {level:.2f} (level) spreads")
+        spread, limit = training.prior.spread[place, LEVEL], training.prior.run_limit[place]
+        print(f"{sensor}: spread {spread:.3g} around its level; stuck after {limit:g} equal readings")
     print(_registered(settings.model_name, version, alias))
     return 0
 

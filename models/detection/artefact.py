@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from models.detection.detector import Detector, Spec
 from models.detection.errors import ArtefactRefused, FeatureMismatch
-from models.detection.features import feature_names
+from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
 from models.detection.prior import Prior
 
@@ -105,7 +105,7 @@ def load(data: bytes, expected_sha256: str) -> LoadedArtefact:
     _check_library(spec)
     forest = _forest_of(parts.forest)
     try:
-        packed = PackedForest.from_sklearn(forest, feature_names(spec.sensors))
+        packed = PackedForest.from_sklearn(forest, FEATURES)
     except FeatureMismatch as error:
         raise ArtefactRefused(f"the artefact's forest does not fit its spec: {error}") from error
     return LoadedArtefact(Detector(spec, packed), prior, expected_sha256)

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.detection.detector import Detector, Spec
 from models.detection.errors import StationwatchError
-from models.detection.features import feature_names
+from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
 from models.detection.pooling import History
 from models.detection.prior import Prior, neutral_prior
@@ -107,7 +107,7 @@ def backtest(
         history: readings in arrival order, duplicates included.
         training: (n,) bool; see `first_readings` and `readings_before`.
         sensors: the catalogue. What is beyond its `hard` bounds is impossible by rule, and teaches nothing.
-        budget: the setting; see `tails.episodes_per_day`.
+        budget: the setting; see `witness_kernel.episodes_per_day`.
         trees: of the Isolation Forest.
         seed: of everything that is drawn.
         progress: called with the number of rows each time some were judged.
@@ -167,7 +167,7 @@ def fitted(history: History, sensors: tuple[Sensor, ...], *, budget: float, tree
     Args:
         history: the training readings, in arrival order, without duplicates.
         sensors: the catalogue.
-        budget: the setting; see `tails.episodes_per_day`.
+        budget: the setting; see `witness_kernel.episodes_per_day`.
         trees: of the Isolation Forest.
         seed: of everything that is drawn.
     """
@@ -185,7 +185,7 @@ def fitted(history: History, sensors: tuple[Sensor, ...], *, budget: float, tree
     try:
         rng = np.random.default_rng(seed)
         forest, spec = fit_detector(history, sensors, prior, trees=trees, budget=budget, rng=rng)
-        detector = Detector(spec, PackedForest.from_sklearn(forest, feature_names(spec.sensors)))
+        detector = Detector(spec, PackedForest.from_sklearn(forest, FEATURES))
     except StationwatchError as error:
         notes.append(f"the forest could not be learnt and never fires: {error}")
         detector = _without_forest(prior, budget)
@@ -292,11 +292,9 @@ def _without_forest(prior: Prior, budget: float) -> Detector:
     """Return a detector that leaves every verdict to witnesses and rules."""
     from sklearn.ensemble import IsolationForest
 
-    names = feature_names(prior.sensors)
+    names = FEATURES
     # It has seen one point only, and finds every other just as normal.
     forest = IsolationForest(n_estimators=1, random_state=0).fit(np.zeros((2, len(names))))
     ones = (1.0,) * len(prior.sensors)
-    spec = Spec(
-        sensors=prior.sensors, centre=ones, spread=ones, forest_typical=0.5, forest_threshold=0.8, budget=budget
-    )
+    spec = Spec(sensors=prior.sensors, centre=ones, reach=ones, forest_typical=0.5, forest_threshold=0.8, budget=budget)
     return Detector(spec, PackedForest.from_sklearn(forest, names))

@@ -2,8 +2,8 @@
 
 Every version's features and verdict follow from a block alone, so it is what travels from the state to the scoring
 stage and what is stored beside an anomaly. A row of float32: `COMMON` columns, then for each sensor `PER_SENSOR`
-columns and, for each of `WITNESSES`, the columns `u`, `limit` and `h`. Everything in it was known before the reading
-itself moved any statistic.
+columns and, for each of `WITNESSES`, the columns `ratio` and `h`. No limit, spread or typical value in it has learnt
+from the reading itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.detection.errors import ArtefactRefused
-from models.detection.kernel import (
+from models.detection.witness_kernel import (
     COMMON,
     IMPLAUSIBLE,
     MISSING,
@@ -26,7 +26,7 @@ from models.detection.kernel import (
     WITNESSES,
 )
 
-BLOCK_VERSION = 1
+BLOCK_VERSION = 2
 _HEADER = struct.Struct("<BBH")  # version, sensors, columns
 
 
@@ -41,8 +41,10 @@ class Blocks:
 
     Args:
         sensors: names, in the order of the columns.
-        rows: (n_rows, block_width(n_sensors)) float32. Values in the sensors' units, `elapsed` in seconds, `u`
-            signed, in spreads, `limit` in spreads, `h` and `weight` dimensionless, runs in readings.
+        rows: (n_rows, block_width(n_sensors)) float32. Values, `typical`, `spread`, `lower` and `upper` in the sensors'
+            units, `elapsed` and `gap_limit` in seconds, runs and their limits in readings, the rest dimensionless:
+            `ratio` is a witness over its own limit, signed, `h` its controller, `lasting` the mean of the largest
+            |ratio| over the last 30 readings or so, `weight` in [0, 1) how much the station has shown itself.
     """
 
     sensors: tuple[str, ...]
@@ -61,8 +63,12 @@ class Blocks:
 
     def witness(self, witness: str, column: str) -> np.ndarray:
         """Return one of `PER_WITNESS` of one of `WITNESSES`, (n_rows, n_sensors) float32."""
-        place = len(PER_SENSOR) + WITNESSES.index(witness) * len(PER_WITNESS) + PER_WITNESS.index(column)
-        return self.rows[:, len(COMMON) + place :: SENSOR_WIDTH]
+        return self.witnesses(column)[:, :, WITNESSES.index(witness)]
+
+    def witnesses(self, column: str) -> np.ndarray:
+        """Return one of `PER_WITNESS` of all `WITNESSES`, (n_rows, n_sensors, n_witnesses) float32."""
+        cells = self.rows[:, len(COMMON) :].reshape(len(self.rows), len(self.sensors), SENSOR_WIDTH)
+        return cells[:, :, len(PER_SENSOR) + PER_WITNESS.index(column) :: len(PER_WITNESS)]
 
     def take(self, chosen: np.ndarray) -> Blocks:
         """Return the chosen rows (indices or mask)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -9,13 +10,15 @@ import numpy as np
 
 from models.detection.block import IMPLAUSIBLE, MISSING, WITNESSES, Blocks
 from models.detection.errors import ArtefactRefused
-from models.detection.features import Reference, feature_names, features
+from models.detection.features import FEATURES, Reference, features
 from models.detection.forest import PackedForest
 from models.detection.verdict import RULES, Flag, Verdicts, score_of, severity_of
+from models.detection.witness_kernel import TAIL
 
-MISSING_AFTER = 3  # readings in a row without a value before the rule fires
 WARM_WEIGHT = 0.5  # below it a station counts as warming up
-_FORMAT = "stationwatch-detector-1"
+# Shares of training readings with a higher score, at which the score is kept.
+CALIBRATION = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, TAIL)
+_FORMAT = "stationwatch-detector-2"
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -23,21 +26,25 @@ class Spec(msgspec.Struct, frozen=True):
 
     Args:
         sensors: names the version knows.
-        centre, spread: its reference, sensor units; see `features.Reference`.
+        centre, reach: its reference, sensor units; see `features.Reference`.
         forest_typical, forest_threshold: median and threshold of the forest's training scores, in (0, 1].
         budget: false alarm episodes per station and day that the thresholds aim at.
         factors: k of each witness, "witness:sensor" → factor; 1 where absent.
         trained: facts for people: rows, stations, window, library versions.
+        score_quantiles: scores that shares `CALIBRATION` of the training readings passed; empty when unknown.
+        score_tail: the tail beyond: its start, mean excess and generalised Pareto shape.
     """
 
     sensors: tuple[str, ...]
     centre: tuple[float, ...]
-    spread: tuple[float, ...]
+    reach: tuple[float, ...]
     forest_typical: float
     forest_threshold: float
     budget: float
     factors: dict[str, float] = {}
     trained: dict[str, str | int | float] = {}
+    score_quantiles: tuple[float, ...] = ()
+    score_tail: tuple[float, float, float] = (0.0, 0.0, 0.0)
     format: str = _FORMAT
 
     def to_json(self) -> bytes:
@@ -55,7 +62,8 @@ class Spec(msgspec.Struct, frozen=True):
             spec = msgspec.json.decode(data, type=cls)
         except msgspec.MsgspecError as error:
             raise ArtefactRefused(f"detector.json cannot be read: {error}") from error
-        same = len(spec.sensors) == len(spec.centre) == len(spec.spread)
+        same = len(spec.sensors) == len(spec.centre) == len(spec.reach)
+        same &= len(spec.score_quantiles) in (0, len(CALIBRATION))
         if spec.format != _FORMAT or not same or not 0 < spec.forest_typical < spec.forest_threshold:
             raise ArtefactRefused(f"detector.json is not a usable {_FORMAT}: {spec}")
         return spec
@@ -70,28 +78,27 @@ class Detector:
     reference: Reference = field(init=False)
 
     def __post_init__(self) -> None:
-        expected = feature_names(self.spec.sensors)
-        if tuple(self.forest.feature_names) != expected:
-            raise ArtefactRefused(f"the forest has features {self.forest.feature_names}, the spec implies {expected}")
-        reference = Reference(self.spec.sensors, np.array(self.spec.centre), np.array(self.spec.spread))
+        if tuple(self.forest.feature_names) != FEATURES:
+            raise ArtefactRefused(f"the forest has features {self.forest.feature_names}, this release has {FEATURES}")
+        reference = Reference(self.spec.sensors, np.array(self.spec.centre), np.array(self.spec.reach))
         object.__setattr__(self, "reference", reference)
 
     def judge(self, blocks: Blocks) -> Verdicts:
         """Judge readings by their blocks alone.
 
         Args:
-            blocks: n readings. A sensor that the version does not know is judged by rules only.
+            blocks: n readings.
 
         Returns:
             n verdicts; see `Verdicts`. A missing value is never scored as normal by itself: the row is INCOMPLETE.
         """
         forest = self.forest.anomaly_score(features(blocks, self.reference))
-        ratio = self._forest_ratio(forest)
-        fired = ratio > 1.0
-        for witness in WITNESSES:
-            u, limit, h = self._witness(blocks, witness)
-            ratio = np.maximum(ratio, (u / limit).max(axis=1, initial=0.0))
-            fired |= (u > limit * h).any(axis=1)
+        ratio = np.maximum(self.forest_ratio(forest), blocks.common("lasting"))
+        fired = forest > self.spec.forest_threshold
+        witnesses = self.witness_ratios(blocks)
+        ratio = np.maximum(ratio, witnesses.max(axis=(1, 2), initial=0.0))
+        fired |= (witnesses > blocks.witnesses("h")).any(axis=(1, 2))
+        ratio = np.maximum(ratio, _towards_rules(blocks))
         flags = _rule_flags(blocks)
         for rule, stated in RULES.items():
             ratio = np.where(flags & rule, np.maximum(ratio, stated), ratio)
@@ -99,14 +106,36 @@ class Detector:
         flags |= np.where(fired, Flag.ANOMALY, 0) | _state_flags(blocks)
         return Verdicts(score_of(ratio), severity_of(ratio, fired), flags.astype(np.int32), forest)
 
-    def _forest_ratio(self, forest: np.ndarray) -> np.ndarray:
+    def forest_ratio(self, forest: np.ndarray) -> np.ndarray:
+        """Return the forest's scores as multiples of its limit: 0 at its median, 1 at its threshold."""
         spec = self.spec
         return np.maximum((forest - spec.forest_typical) / (spec.forest_threshold - spec.forest_typical), 0.0)
 
-    def _witness(self, blocks: Blocks, witness: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        factors = np.array([self.spec.factors.get(f"{witness}:{name}", 1.0) for name in blocks.sensors])
-        u = np.abs(blocks.witness(witness, "u").astype(np.float64))
-        return u, blocks.witness(witness, "limit") * factors, blocks.witness(witness, "h").astype(np.float64)
+    def witness_ratios(self, blocks: Blocks) -> np.ndarray:
+        """Return |ratio| / k of each witness, (n, n_sensors, n_witnesses) float64; it fires above its h."""
+        ratio = np.abs(blocks.witnesses("ratio").astype(np.float64))
+        if not self.spec.factors:
+            return ratio
+        factors = [
+            [self.spec.factors.get(f"{witness}:{name}", 1.0) for witness in WITNESSES] for name in blocks.sensors
+        ]
+        return ratio / np.array(factors)
+
+    def p_value(self, score: float) -> float:
+        """Return how large a share of the training readings scored as high: in the bulk counted, beyond it by the tail.
+
+        Source: conformal p-value (Vovk, Gammerman, Shafer 2005) up to the 98 % quantile, generalised Pareto beyond.
+        """
+        spec = self.spec
+        if not spec.score_quantiles:
+            return 1.0
+        start, excess, shape = spec.score_tail
+        if score <= start or excess <= 0.0:
+            return float(np.interp(score, spec.score_quantiles, CALIBRATION))
+        far = (score - start) / (excess * (1.0 - shape))
+        if shape == 0.0:
+            return TAIL * math.exp(-far)
+        return TAIL * float(max(1.0 + shape * far, 0.0) ** (-1.0 / shape))
 
     def to_bytes(self) -> bytes:
         """Return the detector as it is broadcast: the spec, then the packed forest."""
@@ -129,10 +158,18 @@ class Detector:
 def _rule_flags(blocks: Blocks) -> np.ndarray:
     quality = blocks.per_sensor("quality")
     stuck = blocks.per_sensor("run") > blocks.per_sensor("run_limit")
-    missing = blocks.per_sensor("missing_run") >= MISSING_AFTER
+    missing = blocks.per_sensor("missing_run") > blocks.per_sensor("missing_limit")
     flags = np.where((quality == IMPLAUSIBLE).any(axis=1), Flag.IMPLAUSIBLE, 0)
     flags |= np.where(stuck.any(axis=1), Flag.STUCK, 0)
-    return flags | np.where(missing.any(axis=1), Flag.MISSING, 0)
+    flags |= np.where(missing.any(axis=1), Flag.MISSING, 0)
+    return flags | np.where(blocks.common("elapsed") > blocks.common("gap_limit"), Flag.GAP, 0)
+
+
+def _towards_rules(blocks: Blocks) -> np.ndarray:
+    """How near a reading is to a run that breaks a rule, (n,) in 0…1, so that a stuck sensor ranks high before it."""
+    stuck = blocks.per_sensor("run") / blocks.per_sensor("run_limit")
+    missing = blocks.per_sensor("missing_run") / (blocks.per_sensor("missing_limit") + 1.0)
+    return np.minimum(np.maximum(stuck, missing).max(axis=1, initial=0.0), 1.0)
 
 
 def _state_flags(blocks: Blocks) -> np.ndarray:

@@ -35,9 +35,7 @@ def verdict_documents(
 
 def _contributions(blocks: Blocks) -> np.ndarray:
     """Share of each sensor in the verdict, (n, n_sensors), summing to 1: its worst witness or rule among all."""
-    worst = np.zeros((len(blocks), len(blocks.sensors)))
-    for witness in WITNESSES:
-        worst = np.maximum(worst, np.abs(blocks.witness(witness, "u")) / blocks.witness(witness, "limit"))
+    worst = np.abs(blocks.witnesses("ratio")).max(axis=2)
     ruled = (blocks.per_sensor("quality") > 0) | (blocks.per_sensor("run") > blocks.per_sensor("run_limit"))
     worst = np.where(ruled, np.maximum(worst, 2.0), worst)
     total = worst.sum(axis=1, keepdims=True)
@@ -54,10 +52,8 @@ def _document(
     witnesses = [{**forest, "fired": bool(verdicts.forest[row] > spec.forest_threshold)}]
     for witness in WITNESSES:
         for number, sensor in enumerate(catalogue):
-            u = abs(float(blocks.witness(witness, "u")[row, number]))
-            threshold = float(blocks.witness(witness, "limit")[row, number]) * spec.factors.get(
-                f"{witness}:{sensor.name}", 1.0
-            )
+            u = abs(float(blocks.witness(witness, "ratio")[row, number]))
+            threshold = spec.factors.get(f"{witness}:{sensor.name}", 1.0)
             fired = u > threshold * float(blocks.witness(witness, "h")[row, number])
             name = f"{witness}:{sensor.name}"
             witnesses.append({"name": name, "score": _finite(u), "threshold": _finite(threshold), "fired": fired})

@@ -1,4 +1,9 @@
-"""What the forest sees: a block in units of the station's own spreads."""
+"""What the forest sees: the witnesses of a reading over their limits, whatever the sensors are.
+
+One feature a witness, the largest over the sensors, and one for how long the station has been unusual. They are in
+units of the station's own limits, so that one forest serves quiet and lively stations and any catalogue. Other choices
+that were measured: docs/decisions/witnesses.md.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.detection.block import Blocks
+from models.detection.block import WITNESSES, Blocks
 
-PER_SENSOR_FEATURES = ("level", "resid", "diff", "activity")
-_FAR = 50.0  # spreads beyond which a feature carries no more information
+FEATURES = (*WITNESSES, "lasting")
+_LEVEL = WITNESSES.index("level")
+_FAR = 5.0  # limits beyond which a feature carries no more information
 
 
 @dataclass(frozen=True)
@@ -19,50 +25,40 @@ class Reference:
     Args:
         sensors: names.
         centre: (n_sensors,) median value over the training stations, sensor units.
-        spread: (n_sensors,) spread around it, between stations and within, sensor units.
+        reach: (n_sensors,) how far from it is as unusual as a witness at its limit, sensor units.
     """
 
     sensors: tuple[str, ...]
     centre: np.ndarray
-    spread: np.ndarray
+    reach: np.ndarray
 
-
-def feature_names(sensors: tuple[str, ...]) -> tuple[str, ...]:
-    """Name the columns of `features`."""
-    return tuple(f"{sensor}.{feature}" for sensor in sensors for feature in PER_SENSOR_FEATURES)
+    def ratio(self, sensors: tuple[str, ...], values: np.ndarray) -> np.ndarray:
+        """Return (value - centre) / reach, (n, n_sensors) float64; 0 where missing or of an unknown sensor."""
+        ratio = np.zeros(values.shape)
+        for place, name in enumerate(sensors):
+            if name in self.sensors:
+                known = self.sensors.index(name)
+                ratio[:, place] = (values[:, place] - self.centre[known]) / self.reach[known]
+        return np.nan_to_num(ratio, nan=0.0)
 
 
 def features(blocks: Blocks, reference: Reference) -> np.ndarray:
     """Return the forest's features of each reading; what is missing counts as typical.
 
+    The level of a station that has shown little of itself is in part its distance from the version's reference.
+
     Args:
-        blocks: n readings; a sensor of the reference that they lack counts as typical.
+        blocks: n readings.
         reference: of the model version.
 
     Returns:
-        (n, 4 · n_sensors) float64, dimensionless, columns as `feature_names(reference.sensors)`, within ±50.
+        (n, len(FEATURES)) float64, dimensionless, within 0…5: |ratio| to the witness's limit.
     """
-    known = [name for name in reference.sensors if name in blocks.sensors]
-    out = np.zeros((len(blocks), len(reference.sensors), len(PER_SENSOR_FEATURES)))
-    if known:
-        places = [reference.sensors.index(name) for name in known]
-        out[:, places] = _of_known(blocks.of_sensors(known), reference.centre[places], reference.spread[places])
-    return out.reshape(len(blocks), out.shape[1] * out.shape[2])
-
-
-def _of_known(blocks: Blocks, centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    column = {
-        name: blocks.per_sensor(name).astype(np.float64)
-        for name in ("value", "weight", "diff", "diff_spread", "activity")
-    }
-    weight = column["weight"]
-    own = blocks.witness("level", "u").astype(np.float64)
-    pooled = (column["value"] - centre) / spread
-    parts = (
-        weight * own + (1.0 - weight) * pooled,
-        blocks.witness("innovation", "u").astype(np.float64),
-        column["diff"] / column["diff_spread"],
-        column["activity"] / column["diff_spread"],
-    )
-    stacked = np.clip(np.stack(parts, axis=2), -_FAR, _FAR)
-    return np.nan_to_num(stacked, nan=0.0)
+    ratio = blocks.witnesses("ratio").astype(np.float64)
+    weight = blocks.per_sensor("weight").astype(np.float64)
+    if (weight < 1.0).any():
+        pooled = reference.ratio(blocks.sensors, blocks.per_sensor("value").astype(np.float64))
+        ratio[:, :, _LEVEL] = weight * ratio[:, :, _LEVEL] + (1.0 - weight) * pooled
+    largest = np.abs(ratio).max(axis=1, initial=0.0)
+    columns = np.concatenate([largest, blocks.common("lasting")[:, np.newaxis]], axis=1)
+    return np.minimum(columns, _FAR)

@@ -12,26 +12,29 @@ What a compiled function may rely on:
 - *Many processes may start at once* on the same cache, also with different argument types or CPUs.
 - *The GIL is released* while it runs, so it must not touch Python objects.
 
-The cache notices a change of the file a function stands in, not of compiled functions it calls from other files: keep
-those together. Give each function one set of argument types, because each further one is compiled at its first call.
+numba's own cache notices a change of the file a function stands in, not of compiled functions it calls elsewhere. This
+one also follows the content of every `*kernel.py` in the same folder: functions that call each other stand in such
+files. Give each function one set of argument types, because each further one is compiled at its first call.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import pickle
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 try:
     import numba
     from numba.core import config as numba_config
-    from numba.core.caching import FunctionCache
+    from numba.core.caching import FunctionCache, IndexDataCacheFile
 except ImportError:
     HAVE_NUMBA = False
 else:
@@ -82,6 +85,13 @@ def _cache(function: Callable[..., object]) -> Any:
     return None
 
 
+@cache
+def _stamp(source: Path) -> str:
+    """Digest of a source file and of the kernels beside it."""
+    files = sorted({source, *source.parent.glob("*kernel.py")})
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
+
+
 def _private_temp_folder() -> Path:
     """A folder below the temp folder that only this user can write, because whoever writes it runs code here.
 
@@ -108,6 +118,12 @@ if HAVE_NUMBA:
         def __init__(self, function: Callable[..., object]) -> None:
             super().__init__(function)  # type: ignore[no-untyped-call]
             self._impl.locator.ensure_cache_path()
+            source: Any = function.__code__.co_filename
+            self._cache_file: Any = IndexDataCacheFile(  # type: ignore[no-untyped-call]
+                cache_path=self._cache_path,
+                filename_base=self._impl.filename_base,
+                source_stamp=_stamp(Path(source)),
+            )
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             """The cached code, or None when there is none or it cannot be read."""

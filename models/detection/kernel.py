@@ -1,11 +1,6 @@
-"""The compiled state step: one pass over readings in Kafka order, moving packed station statistics.
+"""The compiled state step: one pass over readings in Kafka order: duplicates, lateness, clocks, minutes.
 
-Everything the compiled functions know about columns is written in this file, because the cache of compiled code follows
-the file a function stands in. `block.py` names the columns of a block, `state.py` packs and grows the arrays.
-
-Time is counted in the station's own cadence: an average with time constant t moves by 1 - exp(-elapsed / cadence / t),
-and at least by 1/(n + 1) while it is young. A statistic moves by at most `MAX_STEP` spreads per reading, so that a
-fault is not learnt at once; what a model says never reaches it.
+What is learnt of the values stands in `witness_kernel.py`; `state.py` packs and grows the arrays.
 """
 
 from __future__ import annotations
@@ -16,16 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from models.detection.jit import compiled
+from models.detection.witness_kernel import PriorArrays, Statistics, band, forget, observe
 
 # --- columns of the state -------------------------------------------------------------------------------------------
 RING = 32  # identities held per station
 OPEN_MINUTES = 3
 CLOCK, RECORD, ORDINAL, FLUSHED = 0, 1, 2, 3
 N_LONGS = 4
-COUNT, FAST, REFERENCE, SPREAD, INNOVATION_SPREAD, DIFF_SPREAD, ACTIVITY, LAST, RUN, LONGEST_RUN, MISSING_RUN = range(
-    11
-)
-N_STATS = 11
 SUM, LEAST, MOST, VALUES = 0, 1, 2, 3
 N_MINUTE = 4
 NO_MINUTE = -1
@@ -36,7 +28,7 @@ class StationArrays(NamedTuple):
 
     longs: (n, N_LONGS) int64: clock, last record time (ms), accepted readings, record time of the last station row.
     identities: (n, RING) uint64 hashes of (event_time, seq). contents: (n, RING) uint32 hashes of the values.
-    cadence: (n,) float32, mean interval in s. stats: (n, n_sensors, N_STATS) float32.
+    statistics: see there.
     minutes: (n, OPEN_MINUTES) int32 minute of the epoch or NO_MINUTE. minute_readings: (n, OPEN_MINUTES) int32.
     minute_stats: (n, OPEN_MINUTES, n_sensors, N_MINUTE) float32, the sum relative to the minute's first value, in
     minute_first: (n, OPEN_MINUTES, n_sensors) float32.
@@ -45,39 +37,12 @@ class StationArrays(NamedTuple):
     longs: np.ndarray
     identities: np.ndarray
     contents: np.ndarray
-    cadence: np.ndarray
-    stats: np.ndarray
+    statistics: Statistics
     minutes: np.ndarray
     minute_readings: np.ndarray
     minute_stats: np.ndarray
     minute_first: np.ndarray
 
-
-class PriorArrays(NamedTuple):
-    """A `Prior` for the compiled code, and the plausible ranges of the catalogue."""
-
-    cadence: float
-    spread: np.ndarray
-    innovation_spread: np.ndarray
-    diff_spread: np.ndarray
-    floor: np.ndarray
-    run_limit: np.ndarray
-    limits: np.ndarray
-    plausible: np.ndarray
-
-
-# --- columns of the block -------------------------------------------------------------------------------------------
-COMMON = ("ordinal", "late", "elapsed")
-PER_SENSOR = (
-    "value", "quality", "weight", "typical", "spread", "fast", "innovation_spread", "diff", "diff_spread", "activity",
-    "lower", "upper", "run", "run_limit", "missing_run",
-)  # fmt: skip
-WITNESSES = ("innovation", "level")
-PER_WITNESS = ("u", "limit", "h")
-N_COMMON = 3
-N_PER_SENSOR = 15
-SENSOR_WIDTH = 21
-PRESENT, MISSING, IMPLAUSIBLE = 0.0, 1.0, 2.0
 
 # --- what became of a record ----------------------------------------------------------------------------------------
 ACCEPTED, DUPLICATE, CONFLICT = 0, 1, 2
@@ -90,14 +55,6 @@ FORGET_MS = 7 * 24 * 3600 * 1000
 # Memory is freed much later: partitions of a replayed topic may be weeks apart, and each has stations of one shard.
 FREE_MS = 60 * 24 * 3600 * 1000
 MINUTE_MS = 60_000
-FAST_TAU, ACTIVITY_TAU = 5.0, 12.0
-LONG_TAU = 2880.0  # readings the long reference remembers
-SPREAD_TAU = 6000.0
-MAX_STEP = 3.0  # spreads by which a reading may move a statistic
-ABS_TO_SIGMA = 1.2533141  # sqrt(pi/2): mean absolute deviation of a Gaussian to its standard deviation
-YOUNG = 30.0  # readings after which a station's own spread counts as much as the prior's
-WIDEN = 8.0  # limits are widened by 1 + WIDEN / (n + 1)
-MAX_DC = 50.0
 
 
 @compiled()
@@ -133,8 +90,7 @@ def _reset(a: StationArrays, station: int) -> None:
     a.longs[station, CLOCK] = -(2**62)
     a.identities[station, :] = 0
     a.contents[station, :] = 0
-    a.cadence[station] = 0.0
-    a.stats[station, :, :] = 0.0
+    forget(a.statistics, station)
     a.minutes[station, :] = NO_MINUTE
     a.minute_readings[station, :] = 0
     a.minute_stats[station, :, :, :] = 0.0
@@ -148,103 +104,6 @@ def _seen_before(a: StationArrays, station: int, identity: np.uint64, content: n
         if a.identities[station, place] == identity:
             return DUPLICATE if a.contents[station, place] == content else CONFLICT
     return ACCEPTED
-
-
-@compiled()
-def _describe(a: StationArrays, prior: PriorArrays, station: int, values: np.ndarray, row: np.ndarray) -> None:
-    """Write what is known of each sensor before this reading, and the reading beside it."""
-    for sensor in range(len(values)):
-        stats = a.stats[station, sensor]
-        cell = row[N_COMMON + sensor * SENSOR_WIDTH : N_COMMON + (sensor + 1) * SENSOR_WIDTH]
-        value = values[sensor]
-        n = stats[COUNT]
-        weight = n / (n + YOUNG)
-        floor = prior.floor[sensor]
-        spread = max(floor, math.sqrt(weight * stats[SPREAD] ** 2 + (1 - weight) * prior.spread[sensor] ** 2))
-        fast_spread = max(
-            floor,
-            math.sqrt(weight * stats[INNOVATION_SPREAD] ** 2 + (1 - weight) * prior.innovation_spread[sensor] ** 2),
-        )
-        diff_spread = max(
-            floor, math.sqrt(weight * stats[DIFF_SPREAD] ** 2 + (1 - weight) * prior.diff_spread[sensor] ** 2)
-        )
-        missing = math.isnan(value)
-        known = n > 0
-        typical = stats[REFERENCE] if known else (0.0 if missing else value)
-        fast = stats[FAST] if known else typical
-        widened = 1.0 + WIDEN / (n + 1.0)
-        limit_fast = prior.limits[sensor, 0] * widened
-        limit_level = prior.limits[sensor, 1] * widened
-        cell[0] = math.nan if missing else value
-        cell[1] = MISSING if missing else PRESENT
-        if not missing and not (prior.plausible[sensor, 0] <= value <= prior.plausible[sensor, 1]):
-            cell[1] = IMPLAUSIBLE
-        cell[2] = weight
-        cell[3] = typical
-        cell[4] = spread
-        cell[5] = fast
-        cell[6] = fast_spread
-        # A missing value says nothing: only its rule counts it.
-        cell[7] = 0.0 if missing else value - (stats[LAST] if known else value)
-        cell[8] = diff_spread
-        cell[9] = stats[ACTIVITY] if known else diff_spread
-        band = limit_level * spread
-        cell[10] = typical - band
-        cell[11] = typical + band
-        same = known and not missing and value == stats[LAST]
-        cell[12] = stats[RUN] + 1.0 if same else (0.0 if missing else 1.0)
-        cell[13] = max(prior.run_limit[sensor], 1.5 * stats[LONGEST_RUN])
-        cell[14] = stats[MISSING_RUN] + 1.0 if missing else 0.0
-        cell[15] = 0.0 if missing else (value - fast) / fast_spread
-        cell[16] = limit_fast
-        cell[17] = 1.0
-        cell[18] = 0.0 if missing else (value - typical) / spread
-        cell[19] = limit_level
-        cell[20] = 1.0
-
-
-@compiled()
-def _learn(a: StationArrays, station: int, values: np.ndarray, row: np.ndarray, dc: float) -> None:
-    """Move the statistics of a station by a reading that is not late; `row` is its block."""
-    for sensor in range(len(values)):
-        stats = a.stats[station, sensor]
-        cell = row[N_COMMON + sensor * SENSOR_WIDTH : N_COMMON + (sensor + 1) * SENSOR_WIDTH]
-        value = values[sensor]
-        if math.isnan(value):
-            stats[MISSING_RUN] += 1.0
-            continue
-        stats[MISSING_RUN] = 0.0
-        n = stats[COUNT]
-        if n == 0:
-            stats[FAST], stats[REFERENCE], stats[LAST] = value, value, value
-            stats[SPREAD], stats[INNOVATION_SPREAD], stats[DIFF_SPREAD] = 0.0, 0.0, 0.0
-            stats[ACTIVITY] = cell[8]
-            stats[COUNT], stats[RUN] = 1.0, 1.0
-            continue
-        young = 1.0 / (n + 1.0)
-        spread, fast_spread, diff_spread = cell[4], cell[6], cell[8]
-        residual = value - stats[FAST]
-        level = value - stats[REFERENCE]
-        diff = abs(value - stats[LAST])
-        stats[FAST] += max(1.0 - math.exp(-dc / FAST_TAU), young) * max(-6.0 * spread, min(6.0 * spread, residual))
-        step = max(min(1.0, dc) / LONG_TAU, young)
-        stats[REFERENCE] += step * max(-MAX_STEP * spread, min(MAX_STEP * spread, level))
-        slow = max(min(1.0, dc) / SPREAD_TAU, young)
-        stats[SPREAD] += slow * (ABS_TO_SIGMA * min(abs(level), MAX_STEP * spread) - stats[SPREAD])
-        stats[INNOVATION_SPREAD] += slow * (
-            ABS_TO_SIGMA * min(abs(residual), MAX_STEP * fast_spread) - stats[INNOVATION_SPREAD]
-        )
-        stats[DIFF_SPREAD] += slow * (ABS_TO_SIGMA * min(diff, MAX_STEP * diff_spread) - stats[DIFF_SPREAD])
-        quick = max(1.0 - math.exp(-dc / ACTIVITY_TAU), young)
-        stats[ACTIVITY] += quick * (ABS_TO_SIGMA * min(diff, 6.0 * diff_spread) - stats[ACTIVITY])
-        if value == stats[LAST]:
-            stats[RUN] += 1.0
-        else:
-            # A run beyond its limit is a stuck sensor, and teaches no more than the limit.
-            stats[LONGEST_RUN] = max(stats[LONGEST_RUN], min(stats[RUN], cell[13]))
-            stats[RUN] = 1.0
-        stats[LAST] = value
-        stats[COUNT] = min(n + 1.0, 1e6)
 
 
 @compiled()
@@ -275,18 +134,16 @@ def _count_minute(a: StationArrays, station: int, minute: int, values: np.ndarra
 @compiled()
 def _close_minute(a: StationArrays, prior: PriorArrays, station: int, place: int, out: np.ndarray) -> None:
     """Write a minute's roll-up, (n_sensors, CLOSED_COLUMNS + BAND) float64, and forget the minute."""
+    minute = a.minutes[station, place]
     for sensor in range(out.shape[0]):
         cell = a.minute_stats[station, place, sensor]
-        stats = a.stats[station, sensor]
         values = max(cell[VALUES], 1.0)
         out[sensor, 0] = a.minute_first[station, place, sensor] + cell[SUM] / values
         out[sensor, 1], out[sensor, 2], out[sensor, 3] = cell[LEAST], cell[MOST], cell[VALUES]
-        weight = stats[COUNT] / (stats[COUNT] + YOUNG)
-        own = math.sqrt(weight * stats[SPREAD] ** 2 + (1 - weight) * prior.spread[sensor] ** 2)
-        band = prior.limits[sensor, 1] * (1.0 + WIDEN / (stats[COUNT] + 1.0)) * max(prior.floor[sensor], own)
-        out[sensor, 4] = stats[REFERENCE] - band
-        out[sensor, 5] = stats[REFERENCE]
-        out[sensor, 6] = stats[REFERENCE] + band
+        out[sensor, 4], out[sensor, 5], out[sensor, 6] = band(
+            a.statistics.station[station], a.statistics.sensor[station, sensor], prior.sensor[sensor], prior.pool,
+            prior.recipe, minute * MINUTE_MS,
+        )  # fmt: skip
     a.minutes[station, place] = NO_MINUTE
     a.minute_readings[station, place] = 0
 
@@ -337,13 +194,14 @@ def close_until(
 
 
 @compiled()
-def step(a: StationArrays, prior: PriorArrays, batch: Batch) -> int:
+def step(a: StationArrays, prior: PriorArrays, batch: Batch, scratch: np.ndarray) -> int:
     """Take the readings of a batch in order; return the number of closed minutes.
 
     Source: the order of events is design section 2.3: forget after a week, duplicate or conflict, late or not,
     describe, then learn.
     """
     closed = 0
+    statistics = a.statistics
     for n in range(len(batch.station)):
         station = batch.station[n]
         longs = a.longs[station]
@@ -363,12 +221,12 @@ def step(a: StationArrays, prior: PriorArrays, batch: Batch) -> int:
         late = event_ms <= longs[CLOCK]
         clock = max(longs[CLOCK], min(event_ms, record_ms + AHEAD_MS))
         elapsed = 0.0 if first else (clock - longs[CLOCK]) / 1000.0
-        cadence = max(a.cadence[station], 1e-3) if a.cadence[station] > 0 else prior.cadence
         values, row = batch.values[n], batch.rows[n]
         longs[ORDINAL] += 1
         longs[RECORD] = max(longs[RECORD], record_ms)
         row[0], row[1], row[2] = longs[ORDINAL], 1.0 if late else 0.0, elapsed
-        _describe(a, prior, station, values, row)
+        cells, covariances = statistics.sensor[station], statistics.covariance[station]
+        observe(statistics.station[station], cells, covariances, prior, values, event_ms, elapsed, late, scratch, row)
         batch.late[n], batch.ordinal[n] = late, longs[ORDINAL]
         longs[CLOCK] = clock
         minute = clock // MINUTE_MS
@@ -377,11 +235,4 @@ def step(a: StationArrays, prior: PriorArrays, batch: Batch) -> int:
         own = min(event_ms, clock) // MINUTE_MS
         counted = own > minute - OPEN_MINUTES and _count_minute(a, station, own, values)
         batch.minute_closed[n] = not counted
-        if late:
-            continue
-        if elapsed > 0:
-            rate = max(0.01, 1.0 / longs[ORDINAL])
-            known = a.cadence[station]
-            a.cadence[station] += rate * (min(elapsed, MAX_DC * cadence) - known) if known > 0 else elapsed
-        _learn(a, station, values, row, min(elapsed / cadence, MAX_DC))
     return closed

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from models.detection.errors import StationwatchError
-from models.detection.kernel import ABS_TO_SIGMA, ACCEPTED, PRESENT, WITNESSES
+from models.detection.kernel import ACCEPTED
 from models.detection.prior import Prior, neutral_prior
 from models.detection.sensors import Sensor
 from models.detection.state import Incoming, ShardState, Step
-from models.detection.tails import witness_limit
+from models.detection.tails import witness_tail
+from models.detection.witness_kernel import (
+    ABS_TO_SIGMA,
+    CLUSTERS,
+    COUNT,
+    CROSS_BAND,
+    CROSS_LEVEL,
+    INNOVATION,
+    N_WITNESSES,
+    NOISE,
+    PRESENT,
+    SPREAD,
+    YOUNG,
+    Recipe,
+)
 
 _CHUNK = 50_000
-_WARM = (0.7, 0.25, 0.0)  # weights of a station's own statistics from which on its tail counts, first choice first
-_FEW = 500
-_QUANTISED = 0.29  # standard deviation of rounding, in steps: 1/sqrt(12)
+_NOISE_SPREAD = 0.3  # of the log of a short mean of |differences|
+_RARE_GAPS = 5e-4  # share of steps that say nothing of how long a station may be silent
+_OFTEN_MISSING = 0.2
 _SHORTEST_STUCK = 8.0
 _LONG_RUN, _RUNS_FILL = 10, 0.3
 _GAP, _SETTLE, _MOSTLY = 10.0, 100, 0.25  # median steps, readings, share of rows
@@ -50,9 +63,9 @@ class History(Incoming):
         return np.fromiter((places.setdefault(name, len(places)) for name in self.station_ids), np.int64, len(self))
 
 
-def steps(history: History, sensors: tuple[Sensor, ...], prior: Prior) -> Iterator[Step]:
+def steps(history: History, sensors: tuple[Sensor, ...], prior: Prior, recipe: Recipe) -> Iterator[Step]:
     """Run the history through a fresh state, part by part, in bounded memory."""
-    state = ShardState(sensors, prior)
+    state = ShardState(sensors, prior, recipe)
     return (state.take(part) for part in history.parts())
 
 
@@ -91,13 +104,36 @@ def resolutions(history: History, stations: list[np.ndarray], sensors: tuple[Sen
     return np.where(np.isfinite(found), found, 0.0)
 
 
-def first_guess(
-    history: History, stations: list[np.ndarray], sensors: tuple[Sensor, ...], cadence: float, resolution: np.ndarray
-) -> Prior:
-    """A prior without limits, its spreads from plain means over the stations.
+def gap_limit(history: History, stations: list[np.ndarray]) -> float:
+    """Return how long a station may be silent, s: three times the longest step but for the rarest ones."""
+    steps = [np.diff(history.event_ms[rows]) for rows in stations]
+    known = np.concatenate([step[step > 0] for step in steps])
+    return 3.0 * float(np.quantile(known, 1.0 - _RARE_GAPS)) / 1000.0 if len(known) else np.inf
 
-    It is needed because a state with no idea of a spread learns next to nothing: it moves by a few spreads a reading.
-    """
+
+def missing_limits(history: History, stations: list[np.ndarray]) -> np.ndarray:
+    """Return the readings that may lack a value in a row, (n_sensors,); infinite where that is nothing special."""
+    limits = np.zeros(history.values.shape[1])
+    for place in range(len(limits)):
+        missing = np.isnan(history.values[:, place])
+        if missing.mean() > _OFTEN_MISSING:
+            limits[place] = np.inf
+        elif missing.any():
+            runs = np.concatenate([_runs(missing[rows]) for rows in stations])
+            limits[place] = np.ceil(1.5 * np.quantile(runs[runs > 0], 0.99))
+    return limits
+
+
+def _runs(flags: np.ndarray) -> np.ndarray:
+    """Length so far of the run of true values at each place, (n,) int64."""
+    places = np.arange(1, len(flags) + 1)
+    return places - np.maximum.accumulate(np.where(flags, 0, places))
+
+
+def first_guess(
+    history: History, stations: list[np.ndarray], sensors: tuple[Sensor, ...], cadence: float, budget: float
+) -> Prior:
+    """A prior with rough spreads, from plain means over the stations, and the tails of a Gaussian."""
     n_sensors = len(sensors)
     size, level, step = (np.full((len(stations), n_sensors), np.nan) for _ in range(3))
     for number, rows in enumerate(stations):
@@ -109,47 +145,28 @@ def first_guess(
                 size[number, place] = abs(middle)
                 level[number, place] = ABS_TO_SIGMA * np.abs(values - middle).mean()
                 step[number, place] = ABS_TO_SIGMA * np.abs(np.diff(values)).mean()
+    known = ~np.isnan(level).all(axis=0)
     size, level, step = (_median_of_known(part) for part in (size, level, step))
-    floor = np.maximum(np.maximum(_QUANTISED * resolution, 1e-6 * size), 1e-9)
-    spread, step = np.maximum(level, floor), np.maximum(step, floor)
-    blank = neutral_prior(tuple(sensor.name for sensor in sensors), cadence)
-    return replace(blank, spread=spread, innovation_spread=step, diff_spread=step, floor=floor)
+    resolution = resolutions(history, stations, sensors)
+    floor = np.maximum(np.maximum(0.1 * resolution, 1e-6 * size), 1e-9)
+    blank = neutral_prior(tuple(sensor.name for sensor in sensors), cadence, budget)
+    spread = np.maximum(np.repeat(level[:, np.newaxis], N_WITNESSES, axis=1), floor[:, np.newaxis])
+    spread[:, INNOVATION] = np.maximum(step, floor)
+    spread[:, NOISE], spread[:, CROSS_BAND], spread[:, CROSS_LEVEL] = _NOISE_SPREAD, 1.0, 1.0
+    return replace(
+        blank,
+        gap_limit=gap_limit(history, stations),
+        floor=floor,
+        resolution=resolution,
+        missing_limit=missing_limits(history, stations),
+        spread=np.where(known[:, np.newaxis], spread, 0.0),
+    )
 
 
 def _median_of_known(table: np.ndarray) -> np.ndarray:
     """Median over stations, (n_sensors,), of what is known; 0 where nothing is."""
     columns = (column[~np.isnan(column)] for column in table.T)
     return np.array([np.median(column) if len(column) else 0.0 for column in columns])
-
-
-_SPREADS = ("spread", "innovation_spread", "diff_spread")
-
-
-def learnt_spreads(history: History, sensors: tuple[Sensor, ...], prior: Prior) -> Prior:
-    """Return the prior with the spreads that the state has learnt by the end of the history, the median over stations.
-
-    What the block shows is a mixture of the station's own and the prior's; here it is undone.
-    """
-    codes = history.codes()
-    wanted = ("weight", *_SPREADS)
-    last = np.zeros((codes.max() + 1, len(wanted), len(sensors)))
-    at = 0
-    for step in steps(history, sensors, prior):
-        good = step.outcome == ACCEPTED
-        seen = np.stack([step.blocks.per_sensor(name) for name in wanted], axis=1)
-        # Of equal places numpy keeps the last.
-        last[codes[at : at + len(good)][good]] = seen[good]
-        at += len(good)
-    weight = last[:, 0]
-    mature = np.where(weight >= _WARM[0], weight, np.nan)
-    weight = np.where(np.isnan(mature).all(axis=0), np.where(weight > 0, weight, np.nan), mature)
-    pooled: dict[str, Any] = {}
-    for number, name in enumerate(_SPREADS, start=1):
-        shared = getattr(prior, name)
-        own = np.sqrt(np.maximum(last[:, number] ** 2 - (1.0 - weight) * shared**2, 0.0) / weight)
-        median = _median_of_known(own)
-        pooled[name] = np.maximum(np.where(np.isnan(own).all(axis=0), shared, median), prior.floor)
-    return replace(prior, **pooled)
 
 
 @dataclass(frozen=True)
@@ -159,47 +176,63 @@ class Witnessed:
     Args:
         codes: (n,) the station of each, as a number.
         settled: (n,) see `settled_rows`.
-        run, weight, present: (n, n_sensors) as in the block; present says whether there was a plausible value.
-        u: (n, n_sensors, n_witnesses) |u| in spreads.
+        run, seen, present: (n, n_sensors) run as in the block, readings that the sensor's statistics had taken, and
+            whether there was a plausible value.
+        u: (n, n_sensors, n_witnesses) |witness| in spreads.
+        spread, covariance: what the stations had learnt by the end, the median over those that took many readings.
     """
 
     codes: np.ndarray
     settled: np.ndarray
     run: np.ndarray
-    weight: np.ndarray
+    seen: np.ndarray
     present: np.ndarray
     u: np.ndarray
+    spread: np.ndarray
+    covariance: np.ndarray
 
 
-def witnessed(history: History, sensors: tuple[Sensor, ...], prior: Prior) -> Witnessed:
-    """Run the history through a fresh state and keep what limits follow from."""
+def witnessed(history: History, sensors: tuple[Sensor, ...], prior: Prior, recipe: Recipe) -> Witnessed:
+    """Run the history through a fresh state and keep what a prior follows from."""
     kept: list[np.ndarray] = []
     parts: list[tuple[np.ndarray, ...]] = []
-    for step in steps(history, sensors, prior):
+    state = ShardState(sensors, prior, recipe._replace(measure=1.0))
+    for part in history.parts():
+        step = state.take(part)
         good = (step.outcome == ACCEPTED) & ~step.late
         blocks = step.blocks.take(good)
-        u = np.stack([np.abs(blocks.witness(witness, "u")) for witness in WITNESSES], axis=2)
         kept.append(good)
+        weight = blocks.per_sensor("weight")
         present = blocks.per_sensor("quality") == PRESENT
-        parts.append((blocks.per_sensor("run").copy(), blocks.per_sensor("weight").copy(), present, u))
+        u = np.abs(blocks.witnesses("ratio"))
+        parts.append((blocks.per_sensor("run").copy(), YOUNG * weight / (1.0 - weight), present, u))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     good = np.concatenate(kept)
-    return Witnessed(history.codes()[good], settled_rows(history, history.by_station())[good], *columns)
+    settled = settled_rows(history, history.by_station())[good]
+    sensor = state.learnt("sensor")
+    learnt = (sensor[:, :, SPREAD : SPREAD + N_WITNESSES], state.learnt("covariance"))
+    count = sensor[:, :, COUNT].max(axis=1)
+    old = count >= 0.5 * count.max()
+    return Witnessed(history.codes()[good], settled, *columns, *(np.median(part[old], axis=0) for part in learnt))
 
 
-def pooled_limits(seen: Witnessed, rate: float) -> np.ndarray:
-    """Return (n_sensors, n_witnesses) limits at the rate, from well warmed-up readings where there are enough.
+def with_learnt(prior: Prior, seen: Witnessed) -> Prior:
+    """Return the prior with what the stations have learnt of spreads and covariances."""
+    spread = np.where(prior.spread > 0, np.maximum(seen.spread.astype(np.float64), 1e-9), 0.0)
+    return replace(prior, spread=spread, covariance=seen.covariance.astype(np.float64))
 
-    A sensor without any value has none: infinite.
-    """
-    limits = np.full(seen.u.shape[1:], np.inf)
-    for place in range(len(limits)):
-        present, weight = seen.present[:, place] & seen.settled, seen.weight[:, place]
-        choices = [present & (weight >= least) for least in _WARM]
-        chosen = next((choice for choice in choices if choice.sum() >= _FEW), choices[-1])
-        if chosen.any():
-            limits[place] = [witness_limit(values, rate) for values in seen.u[chosen, place].T]
-    return limits
+
+def with_tails(prior: Prior, seen: Witnessed) -> Prior:
+    """Return the prior with the witnesses' tails, from readings at which they had warmed up where there are enough."""
+    tails = np.empty((*prior.tail_start.shape, 3))
+    for place in range(len(tails)):
+        present = seen.present[:, place] & seen.settled
+        most = seen.seen[present, place].max(initial=0.0)
+        for witness, cluster in enumerate(CLUSTERS):
+            old = seen.seen[:, place] >= min(max(YOUNG, 5.0 * cluster), 0.5 * most)
+            tails[place, witness] = witness_tail(seen.u[present & old, place, witness])
+    start = np.where(np.isfinite(prior.tail_start), tails[:, :, 0], np.inf)
+    return replace(prior, tail_start=start, tail_excess=np.maximum(tails[:, :, 1], 1e-3), tail_shape=tails[:, :, 2])
 
 
 def run_limits(seen: Witnessed) -> np.ndarray:

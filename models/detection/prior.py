@@ -7,40 +7,53 @@ prior and so rebuilds the same state. See `stream_identity`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import msgspec
 import numpy as np
 
 from models.detection.errors import ArtefactRefused
-from models.detection.kernel import WITNESSES
+from models.detection.witness_kernel import CROSS_BAND, N_CROSSED, N_WITNESSES
 
-_FORMAT = "stationwatch-prior-1"
+_FORMAT = "stationwatch-prior-2"
+_POSITIVE = ("floor", "run_limit", "tail_start", "tail_excess")
+# The 98 % quantile of |z| of a Gaussian, and its mean excess over it. Its tail is a little shorter than exponential.
+GAUSSIAN_TAIL = (2.33, 0.34, -0.1)
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Expectations per sensor, float64 arrays of shape (n_sensors,) in the sensors' units unless said otherwise.
+    """Expectations, float64: (n_sensors,) in the sensors' units unless said otherwise.
 
     Args:
         sensors: names, in catalogue order.
         cadence: median interval between readings, s.
-        spread: spread of values around a station's own long reference.
-        innovation_spread: spread around the short average.
-        diff_spread: spread of differences between successive values.
+        budget: false alarms the limits aim at; see `witness_kernel.episodes_per_day`.
+        gap_limit: s; silence longer than this, and than ten of the station's own intervals, is a gap.
         floor: least spread that is ever divided by.
+        resolution: smallest step that the sensor reports, 0 when unknown.
         run_limit: readings; a longer run of equal values is a stuck sensor. Infinite switches the rule off.
-        limits: (n_sensors, n_witnesses), in spreads: where each witness is at its own limit.
+        missing_limit: readings; a longer run without a value is a missing sensor. Infinite switches the rule off.
+        spread: (n_sensors, n_witnesses) spread of each witness in its own unit; 0 where nothing is known of a sensor.
+        tail_start: (n_sensors, n_witnesses) 98 % quantile of |witness| in spreads. Infinite switches the witness off.
+        tail_excess: (n_sensors, n_witnesses) how far values beyond it lie beyond it on average, spreads.
+        tail_shape: (n_sensors, n_witnesses) of a generalised Pareto: above 0 is heavier than exponential.
+        covariance: (n_crossed, n_sensors, n_sensors) of the sensors' bands and levels, in spreads.
     """
 
     sensors: tuple[str, ...]
     cadence: float
-    spread: np.ndarray
-    innovation_spread: np.ndarray
-    diff_spread: np.ndarray
+    budget: float
+    gap_limit: float
     floor: np.ndarray
+    resolution: np.ndarray
     run_limit: np.ndarray
-    limits: np.ndarray
+    missing_limit: np.ndarray
+    spread: np.ndarray
+    tail_start: np.ndarray
+    tail_excess: np.ndarray
+    tail_shape: np.ndarray
+    covariance: np.ndarray
 
     def to_bytes(self) -> bytes:
         """Return the prior as canonical JSON."""
@@ -58,10 +71,10 @@ class Prior:
             document = msgspec.json.decode(data, type=dict)
             if document.pop("format") != _FORMAT:
                 raise ArtefactRefused(f"the prior's format is not {_FORMAT}")
-            names = tuple(document.pop("sensors"))
-            cadence = float(document.pop("cadence"))
+            names, cadence, budget = tuple(document.pop("sensors")), document.pop("cadence"), document.pop("budget")
+            gap_limit = float(_array(document.pop("gap_limit")))
             arrays = {name: _array(values) for name, values in document.items()}
-            prior = cls(sensors=names, cadence=cadence, **arrays)
+            prior = cls(names, float(cadence), float(budget), gap_limit, **arrays)
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             raise ArtefactRefused(f"the prior cannot be read: {error}") from error
         prior._check()
@@ -73,35 +86,54 @@ class Prior:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def for_sensors(self, names: tuple[str, ...]) -> Prior:
-        """Return the prior for another catalogue: a sensor it does not know gets rules only."""
+        """Return the prior for another catalogue. A sensor it does not know has to show itself first."""
         if names == self.sensors:
             return self
-        unknown = neutral_prior(names, self.cadence)
-        arrays = {}
-        for field in fields(self)[2:]:
-            values = getattr(unknown, field.name).copy()
-            for number, name in enumerate(names):
-                if name in self.sensors:
-                    values[number] = getattr(self, field.name)[self.sensors.index(name)]
-            arrays[field.name] = values
-        return Prior(names, self.cadence, **arrays)
+        fitted = replace(neutral_prior(names, self.cadence, self.budget), gap_limit=self.gap_limit)
+        to = [place for place, name in enumerate(names) if name in self.sensors]
+        source = [self.sensors.index(names[place]) for place in to]
+        for field in fields(self)[4:-1]:  # per sensor, all but the covariance
+            getattr(fitted, field.name)[to] = getattr(self, field.name)[source]
+        for crossed in range(N_CROSSED):
+            fitted.covariance[crossed][np.ix_(to, to)] = self.covariance[crossed][np.ix_(source, source)]
+        if len(names) < 2:
+            fitted.tail_start[:, CROSS_BAND:] = np.inf
+        return fitted
 
     def _check(self) -> None:
-        for field in fields(self)[2:]:
-            values = getattr(self, field.name)
-            shape = (len(self.sensors), len(WITNESSES)) if field.name == "limits" else (len(self.sensors),)
-            if values.shape != shape or not (values > 0).all():
-                raise ArtefactRefused(f"prior.{field.name}: expected positive numbers of shape {shape}, got {values!r}")
-        if not (np.isfinite(self.cadence) and self.cadence > 0):
-            raise ArtefactRefused(f"prior.cadence: expected a positive number of seconds, got {self.cadence}")
+        n = len(self.sensors)
+        shapes: dict[str, tuple[int, ...]] = {
+            name: (n,) for name in ("floor", "resolution", "run_limit", "missing_limit")
+        }
+        shapes |= {name: (n, N_WITNESSES) for name in ("spread", "tail_start", "tail_excess", "tail_shape")}
+        shapes["covariance"] = (N_CROSSED, n, n)
+        for name, shape in shapes.items():
+            values = getattr(self, name)
+            if values.shape != shape or np.isnan(values).any() or (name in _POSITIVE and not (values > 0).all()):
+                raise ArtefactRefused(f"prior.{name}: expected numbers of shape {shape}, got {values!r}")
+        for name in ("cadence", "budget"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ArtefactRefused(f"prior.{name}: expected a positive number, got {getattr(self, name)}")
 
 
-def neutral_prior(sensors: tuple[str, ...], cadence: float = 1.0) -> Prior:
-    """Return a prior that knows nothing: tiny spreads of its own, and no witness ever at its limit."""
-    ones = np.ones(len(sensors))
-    unlimited = np.full((len(sensors), len(WITNESSES)), np.inf)
-    tiny = ones * 1e-9
-    return Prior(sensors, cadence, tiny, tiny, tiny, tiny, ones * np.inf, unlimited)
+def neutral_prior(sensors: tuple[str, ...], cadence: float = 1.0, budget: float = 1.0) -> Prior:
+    """Return a prior that knows nothing: each sensor learns from its own first readings, which are not judged."""
+    n = len(sensors)
+    start, excess, shape = (np.full((n, N_WITNESSES), number) for number in GAUSSIAN_TAIL)
+    if n < 2:
+        start[:, CROSS_BAND:] = np.inf
+    return Prior(
+        sensors, cadence, budget, np.inf,
+        floor=np.full(n, 1e-9),
+        resolution=np.zeros(n),
+        run_limit=np.full(n, np.inf),
+        missing_limit=np.full(n, np.inf),
+        spread=np.zeros((n, N_WITNESSES)),
+        tail_start=start,
+        tail_excess=excess,
+        tail_shape=shape,
+        covariance=np.tile(np.eye(n), (N_CROSSED, 1, 1)),
+    )  # fmt: skip
 
 
 def _plain(value: object) -> object:
@@ -113,6 +145,8 @@ def _plain(value: object) -> object:
     return None if value == np.inf else value
 
 
-def _array(values: list) -> np.ndarray:
-    rows = [[np.inf if x is None else x for x in row] if isinstance(row, list) else row for row in values]
-    return np.array([np.inf if row is None else row for row in rows], dtype=np.float64)
+def _array(values: object) -> np.ndarray:
+    """Read numbers back, null as infinity."""
+    # object → float turns None into NaN, and no prior holds NaN.
+    array = np.array(values, dtype=object).astype(np.float64)
+    return np.where(np.isnan(array), np.inf, array)

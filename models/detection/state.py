@@ -18,20 +18,16 @@ from models.detection.kernel import (
     BAND,
     CLOCK,
     CLOSED_COLUMNS,
-    COUNT,
     FLUSHED,
     FREE_MS,
-    LAST,
     N_LONGS,
     N_MINUTE,
-    N_STATS,
     NO_MINUTE,
     OPEN_MINUTES,
     ORDINAL,
     RECORD,
     RING,
     Batch,
-    PriorArrays,
     StationArrays,
     close_until,
     content_hashes,
@@ -40,16 +36,31 @@ from models.detection.kernel import (
 )
 from models.detection.prior import Prior
 from models.detection.sensors import Sensor
+from models.detection.witness_kernel import (
+    CADENCE,
+    COUNT,
+    LAST,
+    MATRIX,
+    N_CROSSED,
+    SENSOR_STATE,
+    STATION_WIDTH,
+    Pool,
+    PriorArrays,
+    Recipe,
+    Statistics,
+)
 
-LAYOUT = 1
+LAYOUT = 2
 _LENGTH = struct.Struct("<I")
-# Field, dtype, shape of a station's row; `S` is the sensor axis, which a changed catalogue cuts and grows.
+_Parts = dict[str, np.ndarray]
+# Field, dtype, shape of a station's row; `S` is a sensor axis, which a changed catalogue cuts and grows.
 _FIELDS: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("longs", "<i8", (N_LONGS,)),
     ("identities", "<u8", (RING,)),
     ("contents", "<u4", (RING,)),
-    ("cadence", "<f4", ()),
-    ("stats", "<f4", ("S", N_STATS)),
+    ("station", "<f4", (STATION_WIDTH,)),
+    ("sensor", "<f4", ("S", SENSOR_STATE)),
+    ("covariance", "<f4", (N_CROSSED, "S", "S")),
     ("minutes", "<i4", (OPEN_MINUTES,)),
     ("minute_readings", "<i4", (OPEN_MINUTES,)),
     ("minute_stats", "<f4", (OPEN_MINUTES, "S", N_MINUTE)),
@@ -119,13 +130,14 @@ class Step:
 class ShardState:
     """The stations of one shard."""
 
-    def __init__(self, sensors: tuple[Sensor, ...], prior: Prior) -> None:
+    def __init__(self, sensors: tuple[Sensor, ...], prior: Prior, recipe: Recipe | None = None) -> None:
         self.sensors = sensors
         self.names = tuple(sensor.name for sensor in sensors)
         self.ids: list[str] = []
         self._rows: dict[str, int] = {}
-        self._prior = _prior_arrays(prior.for_sensors(self.names), sensors)
-        self._arrays = _empty(0, len(sensors))
+        self._prior = _prior_arrays(prior.for_sensors(self.names), sensors, recipe or Recipe())
+        self._scratch = np.zeros((len(sensors), MATRIX + 2 * len(sensors)))
+        self._parts = _empty(0, len(sensors))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -133,7 +145,7 @@ class ShardState:
     def take(self, incoming: Incoming) -> Step:
         """Judge duplicates and lateness, describe each reading and learn from it, in the order given."""
         batch = self._batch(incoming)
-        closed = step(self._arrays, self._prior, batch)
+        closed = step(_arrays(self._parts), self._prior, batch, self._scratch)
         keys = batch.closed_keys[:closed]
         minutes = Minutes([self.ids[row] for row in keys[:, 0]], keys[:, 1], keys[:, 2], batch.closed_stats[:closed])
         blocks = Blocks(self.names, batch.rows)
@@ -141,33 +153,39 @@ class ShardState:
 
     def due(self, now_ms: int, pause_ms: int) -> np.ndarray:
         """Rows of stations that took readings since their last station row, which is at least `pause_ms` old."""
-        longs = self._arrays.longs
+        longs = self._parts["longs"]
         return np.flatnonzero((longs[:, RECORD] > longs[:, FLUSHED]) & (longs[:, FLUSHED] <= now_ms - pause_ms))
 
     def flushed(self, rows: np.ndarray) -> None:
         """Note that the station rows were written up to the stations' last record time."""
-        self._arrays.longs[rows, FLUSHED] = self._arrays.longs[rows, RECORD]
+        longs = self._parts["longs"]
+        longs[rows, FLUSHED] = longs[rows, RECORD]
 
     def unflushed(self) -> bool:
         """Whether any station took readings since its last station row."""
-        return bool((self._arrays.longs[:, RECORD] > self._arrays.longs[:, FLUSHED]).any())
+        longs = self._parts["longs"]
+        return bool((longs[:, RECORD] > longs[:, FLUSHED]).any())
 
     def column(self, column: int, rows: np.ndarray) -> np.ndarray:
         """Return a `longs` column (CLOCK, RECORD, ORDINAL) of stations, int64."""
-        return self._arrays.longs[rows, column]
+        return self._parts["longs"][rows, column]
 
     def last_values(self, rows: np.ndarray) -> np.ndarray:
         """Return the last value of each sensor, (m, n_sensors) float32, NaN where there was none."""
-        stats = self._arrays.stats[rows]
+        stats = self._parts["sensor"][rows]
         return np.where(stats[:, :, COUNT] > 0, stats[:, :, LAST], np.float32(np.nan))
 
     def cadences(self, rows: np.ndarray) -> np.ndarray:
         """Return the typical interval of stations, (m,) float32 s, 0 while unknown."""
-        return self._arrays.cadence[rows]
+        return self._parts["station"][rows, CADENCE]
+
+    def learnt(self, name: str) -> np.ndarray:
+        """Return a field of `witness_kernel.Statistics`, one row a station."""
+        return self._parts[name]
 
     def open_minutes(self, rows: np.ndarray) -> Minutes:
         """Return the open minutes of stations, as they would close at this moment."""
-        chosen = _take(self._arrays, rows)
+        chosen = _arrays({name: part[rows] for name, part in self._parts.items()})
         held = int((chosen.minutes != NO_MINUTE).sum())
         keys, stats = np.zeros((held, 3), np.int64), np.zeros((held, len(self.names), CLOSED_COLUMNS + BAND))
         closed = 0
@@ -177,12 +195,12 @@ class ShardState:
 
     def forget(self, now_ms: int) -> Minutes:
         """Free the stations without a record for very long; return their open minutes, which close so."""
-        old = self._arrays.longs[:, RECORD] < now_ms - FREE_MS
+        old = self._parts["longs"][:, RECORD] < now_ms - FREE_MS
         if not old.any():
             return self.open_minutes(np.zeros(0, np.int64))
         minutes = self.open_minutes(np.flatnonzero(old))
         kept = np.flatnonzero(~old)
-        self._arrays = _take(self._arrays, kept)
+        self._parts = {name: part[kept] for name, part in self._parts.items()}
         self.ids = [self.ids[row] for row in kept]
         self._rows = {station_id: row for row, station_id in enumerate(self.ids)}
         return minutes
@@ -192,7 +210,7 @@ class ShardState:
         header = msgspec.msgpack.encode(_Header(LAYOUT, list(self.names), len(self.ids)))
         encoded = [station_id.encode() for station_id in self.ids]
         lengths = np.array([len(name) for name in encoded], np.uint8).tobytes()
-        arrays = [np.ascontiguousarray(part[: len(self.ids)]).tobytes() for part in self._arrays]
+        arrays = [np.ascontiguousarray(part[: len(self.ids)]).tobytes() for part in self._parts.values()]
         return b"".join([_LENGTH.pack(len(header)), header, lengths, *encoded, *arrays])
 
     @classmethod
@@ -217,7 +235,7 @@ class ShardState:
             state.ids.append(data[at : at + length].decode())
             at += length
         state._rows = {station_id: row for row, station_id in enumerate(state.ids)}
-        state._arrays = _unpack(data, at, header, state.names)
+        state._parts = _unpack(data, at, header, state.names)
         return state
 
     def _batch(self, incoming: Incoming) -> Batch:
@@ -254,24 +272,26 @@ class ShardState:
             self._rows[station_id] = len(self.ids)
             self.ids.append(station_id)
         added = _empty(len(fresh), len(self.names))
-        self._arrays = StationArrays(*(np.concatenate(pair) for pair in zip(self._arrays, added, strict=True)))
+        self._parts = {name: np.concatenate((part, added[name])) for name, part in self._parts.items()}
 
 
 def _shape(tail: tuple[object, ...], n: int, n_sensors: int) -> tuple[int, ...]:
     return (n, *(n_sensors if size == "S" else int(str(size)) for size in tail))
 
 
-def _empty(n: int, n_sensors: int) -> StationArrays:
-    arrays = {name: np.zeros(_shape(tail, n, n_sensors), dtype) for name, dtype, tail in _FIELDS}
-    arrays["minutes"][:] = NO_MINUTE
-    return StationArrays(**arrays)
+def _empty(n: int, n_sensors: int) -> _Parts:
+    parts = {name: np.zeros(_shape(tail, n, n_sensors), dtype) for name, dtype, tail in _FIELDS}
+    parts["minutes"][:] = NO_MINUTE
+    return parts
 
 
-def _take(arrays: StationArrays, rows: np.ndarray) -> StationArrays:
-    return StationArrays(*(part[rows] for part in arrays))
+def _arrays(parts: _Parts) -> StationArrays:
+    statistics = Statistics(*(parts[name] for name in Statistics._fields))
+    others = {name: parts[name] for name in StationArrays._fields if name != "statistics"}
+    return StationArrays(statistics=statistics, **others)
 
 
-def _unpack(data: bytes, at: int, header: _Header, names: tuple[str, ...]) -> StationArrays:
+def _unpack(data: bytes, at: int, header: _Header, names: tuple[str, ...]) -> _Parts:
     """Read the arrays behind the ids, and fit them to the sensors `names`."""
     stored = {}
     for name, dtype, tail in _FIELDS:
@@ -282,31 +302,28 @@ def _unpack(data: bytes, at: int, header: _Header, names: tuple[str, ...]) -> St
     if at != len(data):
         raise StateRefused(f"the state has {len(data)} bytes where {at} were expected; the checkpoint is damaged")
     if tuple(header.sensors) == names:
-        return StationArrays(**{name: part.copy() for name, part in stored.items()})
-    fitted = _empty(header.stations, len(names))._asdict()
+        return {name: part.copy() for name, part in stored.items()}
+    kept = [name for name in names if name in header.sensors]
+    fitted = _empty(header.stations, len(names))
     for name, _, tail in _FIELDS:
-        if "S" not in tail:
-            fitted[name] = stored[name].copy()
-            continue
-        axis = tail.index("S") + 1
-        for to, sensor in enumerate(names):
-            if sensor in header.sensors:
-                source = stored[name].take(header.sensors.index(sensor), axis)
-                np.moveaxis(fitted[name], axis, 0)[to] = source
-    return StationArrays(**fitted)
+        source = stored[name]
+        for axis in [place + 1 for place, size in enumerate(tail) if size == "S"]:
+            source = source.take([header.sensors.index(sensor) for sensor in kept], axis)
+        # Chosen along every sensor axis at once, so that a covariance keeps its pairs.
+        places = [names.index(sensor) for sensor in kept]
+        where = tuple(places if size == "S" else list(range(int(str(size)))) for size in tail)
+        fitted[name][np.ix_(range(header.stations), *where)] = source
+    return fitted
 
 
-def _prior_arrays(prior: Prior, sensors: tuple[Sensor, ...]) -> PriorArrays:
-    return PriorArrays(
-        cadence=float(prior.cadence),
-        spread=prior.spread,
-        innovation_spread=prior.innovation_spread,
-        diff_spread=prior.diff_spread,
-        floor=prior.floor,
-        run_limit=prior.run_limit,
-        limits=np.ascontiguousarray(prior.limits),
-        plausible=np.array([sensor.plausible for sensor in sensors], np.float64),
-    )
+def _prior_arrays(prior: Prior, sensors: tuple[Sensor, ...], recipe: Recipe) -> PriorArrays:
+    plausible = np.array([sensor.plausible for sensor in sensors], np.float64).reshape(len(sensors), 2)
+    single = np.stack([prior.floor, prior.resolution, prior.run_limit, prior.missing_limit], axis=1)
+    columns = (single, plausible, prior.spread, prior.tail_start, prior.tail_excess, prior.tail_shape)
+    per_sensor = np.ascontiguousarray(np.concatenate(columns, axis=1))
+    witnesses = float(max(1, np.isfinite(prior.tail_start).sum()))
+    pool = Pool(float(prior.cadence), float(prior.budget), float(prior.gap_limit), witnesses)
+    return PriorArrays(pool, recipe, per_sensor, np.ascontiguousarray(prior.covariance))
 
 
 __all__ = ["CLOCK", "ORDINAL", "RECORD", "Incoming", "Minutes", "ShardState", "Step"]

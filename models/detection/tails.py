@@ -1,4 +1,4 @@
-"""Limits from tails: where a witness has to stand so that it fires as rarely as the budget says."""
+"""Limits from tails: where a score or a witness has to stand so that it is passed as rarely as the budget says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-TAIL = 0.02  # share of readings that count as the tail
+from models.detection.prior import GAUSSIAN_TAIL
+from models.detection.witness_kernel import TAIL, episodes_per_day
+
 SHRINK = 1000  # readings of a Gaussian that a witness's tail is mixed with, so that fifty rows do not decide alone
 _FAR = 8.0  # mean excesses beyond which a value says more about faults in the data than about the tail
 _DAY = 86_400.0
@@ -30,26 +32,7 @@ class Tail(NamedTuple):
         return self.start + scale * (math.expm1(self.shape * far) / self.shape if self.shape else far)
 
 
-GAUSSIAN = Tail(2.33, 0.34, -0.1)  # |z|, over the range of rates that budgets ask for
-
-
-def episodes_per_day(budget: float, cadence: float) -> float:
-    """Return how many false alarm episodes a station may have a day.
-
-    Fast stations get more, as more happens to them, but by the root only. `budget` 1 means 0.75 a day at one reading a
-    minute, 5.8 at one a second, 0.15 at one in five minutes.
-
-    Args:
-        budget: the setting, dimensionless.
-        cadence: s.
-
-    Source: measured in a prototype on simulated stations and the NAB series.
-    """
-    ratio = 60.0 / cadence
-    return budget * 0.75 * (ratio if cadence >= 60.0 else math.sqrt(ratio))
-
-
-def rate_of(budget: float, cadence: float, witnesses: int) -> float:
+def rate_of(budget: float, cadence: float, witnesses: float) -> float:
     """Return the share of its readings in which one of `witnesses` may fire, each reading being an episode at worst."""
     return min(0.5 * TAIL, episodes_per_day(budget, cadence) * cadence / _DAY / witnesses)
 
@@ -74,17 +57,17 @@ def tail_of(values: np.ndarray, shapes: tuple[float, float]) -> Tail:
     return Tail(start, mean, min(max(shape, shapes[0]), shapes[1]))
 
 
-def witness_limit(values: np.ndarray, rate: float) -> float:
-    """Return the |u| that a witness passes in a share `rate` of readings, at least 3.
+def witness_tail(values: np.ndarray) -> Tail:
+    """Return the tail of a witness's |f| in spreads, mixed with a Gaussian's as long as little was seen.
 
     Args:
-        values: (n,) |u| in spreads, at least one.
-        rate: of readings, below `TAIL`.
+        values: (n,) may be none.
     """
+    if not len(values):
+        return Tail(*GAUSSIAN_TAIL)
     n = len(values)
     own = tail_of(values, (-0.1, 0.1))
-    mixed = ((n * mine + SHRINK * gaussian) / (n + SHRINK) for mine, gaussian in zip(own, GAUSSIAN, strict=True))
-    return max(3.0, Tail(*mixed).at(rate))
+    return Tail(*((n * mine + SHRINK * usual) / (n + SHRINK) for mine, usual in zip(own, GAUSSIAN_TAIL, strict=True)))
 
 
 def forest_limit(scores: np.ndarray, rate: float) -> float:

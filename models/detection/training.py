@@ -5,32 +5,33 @@ Pure. The history runs through the same state step as the live stream, so what i
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
-from models.detection.block import Blocks
-from models.detection.detector import WARM_WEIGHT, Spec
+from models.detection.block import IMPLAUSIBLE, PRESENT, Blocks
+from models.detection.detector import CALIBRATION, WARM_WEIGHT, Detector, Spec
 from models.detection.errors import StationwatchError
-from models.detection.features import Reference, feature_names, features
+from models.detection.features import FEATURES, Reference, features
 from models.detection.forest import PackedForest
-from models.detection.kernel import ABS_TO_SIGMA, ACCEPTED, PRESENT, WITNESSES
+from models.detection.kernel import ACCEPTED
 from models.detection.pooling import (
     History,
     first_guess,
-    learnt_spreads,
-    pooled_limits,
-    resolutions,
     run_limits,
     settled_rows,
     steps,
     typical_cadence,
+    with_learnt,
+    with_tails,
     witnessed,
 )
 from models.detection.prior import Prior
 from models.detection.sensors import Sensor
-from models.detection.tails import forest_limit, rate_of
+from models.detection.tails import forest_limit, rate_of, tail_of
+from models.detection.witness_kernel import Recipe
 
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
@@ -41,38 +42,43 @@ THRESHOLD_ROWS = 200_000
 SAMPLES_PER_TREE = 256
 # A score the forest can reach with the clearest of faults. A threshold above it would switch the forest off.
 _HIGHEST_THRESHOLD = 0.8
+_FOREST_SHARE = 0.2  # of the budget
+_FOREST_CLUSTER = 3.0  # readings that an excursion of the forest's score lasts
 
 
-def fit_prior(history: History, sensors: tuple[Sensor, ...], budget: float) -> Prior:
+def fit_prior(history: History, sensors: tuple[Sensor, ...], budget: float, recipe: Recipe | None = None) -> Prior:
     """Learn what to expect of a station of this plant before it has shown anything itself.
 
     Two passes: the first learns spreads, starting from a rough guess, the second the tails of the witnesses under them.
 
     Args:
         history: readings of stations of one plant, at their live cadence.
-        sensors: the catalogue. One without any value in the history gets no limits: rules only.
-        budget: the setting; see `tails.episodes_per_day`.
+        sensors: the catalogue. One without any value in the history has to show itself later.
+        budget: the setting; see `witness_kernel.episodes_per_day`.
+        recipe: another one than the stream's, for ablations.
 
     Raises:
         StationwatchError: too few readings.
     """
+    recipe = recipe or Recipe()
     if len(history) < LEAST_READINGS:
         raise StationwatchError(f"training needs at least {LEAST_READINGS} readings, the history has {len(history)}")
     stations = history.by_station()
-    cadence = typical_cadence(history, stations)
-    resolution = resolutions(history, stations, sensors)
-    prior = first_guess(history, stations, sensors, cadence, resolution)
-    prior = learnt_spreads(history, sensors, prior)
-    seen = witnessed(history, sensors, prior)
-    limits = pooled_limits(seen, rate_of(budget, cadence, len(sensors) * len(WITNESSES) + 1))
-    # One step of the resolution is no anomaly, however still a sensor was in training.
-    spreads = np.stack([prior.innovation_spread, prior.spread], axis=1)
-    limits = np.maximum(limits, 1.5 * resolution[:, None] / spreads)
-    return replace(prior, limits=limits, run_limit=run_limits(seen))
+    prior = first_guess(history, stations, sensors, typical_cadence(history, stations), budget)
+    prior = with_learnt(prior, witnessed(history, sensors, prior, recipe))
+    seen = witnessed(history, sensors, prior, recipe)
+    return replace(with_tails(prior, seen), run_limit=run_limits(seen))
 
 
 def fit_detector(
-    history: History, sensors: tuple[Sensor, ...], prior: Prior, *, trees: int, budget: float, rng: np.random.Generator
+    history: History,
+    sensors: tuple[Sensor, ...],
+    prior: Prior,
+    *,
+    trees: int,
+    budget: float,
+    rng: np.random.Generator,
+    recipe: Recipe | None = None,
 ) -> tuple[IsolationForest, Spec]:
     """Fit a version: the forest, its reference and its threshold.
 
@@ -83,8 +89,9 @@ def fit_detector(
         sensors: the catalogue.
         prior: the stream's, fitted here or long ago.
         trees: of the Isolation Forest.
-        budget: the setting; see `tails.episodes_per_day`.
+        budget: the setting; see `witness_kernel.episodes_per_day`.
         rng: source of the forest's seed and of the choice of rows.
+        recipe: another one than the stream's, for ablations.
 
     Raises:
         StationwatchError: too few usable readings.
@@ -92,7 +99,8 @@ def fit_detector(
     from sklearn.ensemble import IsolationForest
 
     reference = _reference(history, sensors, prior)
-    rows = _learnable(history, sensors, prior, reference)
+    shown = _shown(history, sensors, prior, reference, recipe or Recipe())
+    rows = shown.learnable
     if len(rows) < LEAST_READINGS:
         raise StationwatchError(
             f"only {len(rows)} of {len(history)} readings can teach the forest, {LEAST_READINGS} are needed; "
@@ -102,26 +110,26 @@ def fit_detector(
     samples = min(SAMPLES_PER_TREE, len(rows))
     forest = IsolationForest(n_estimators=trees, max_samples=samples, random_state=seed, n_jobs=1)
     forest.fit(_some(rows, FIT_ROWS, rng))
-    names = feature_names(reference.sensors)
     # Fitting on an array leaves no names, and without them a forest of other features would pass for this one.
-    forest.feature_names_in_ = np.array(names, dtype=object)
-    packed = PackedForest.from_sklearn(forest, names)
-    scores = packed.anomaly_score(_some(rows, THRESHOLD_ROWS, rng))
-    typical, threshold = _forest_limits(scores, rate_of(budget, prior.cadence, len(sensors) * len(WITNESSES) + 1))
+    forest.feature_names_in_ = np.array(FEATURES, dtype=object)
+    packed = PackedForest.from_sklearn(forest, FEATURES)
+    typical, threshold = _forest_limits(packed.anomaly_score(_some(rows, THRESHOLD_ROWS, rng)), budget, prior.cadence)
     spec = Spec(
         sensors=reference.sensors,
         centre=tuple(reference.centre.tolist()),
-        spread=tuple(reference.spread.tolist()),
+        reach=tuple(reference.reach.tolist()),
         forest_typical=typical,
         forest_threshold=threshold,
         budget=budget,
         trained=_facts(history, rows, trees, seed),
     )
-    return forest, spec
+    scores = Detector(spec, packed).judge(shown.blocks).score
+    return forest, _calibrated(spec, scores)
 
 
-def _forest_limits(scores: np.ndarray, rate: float) -> tuple[float, float]:
+def _forest_limits(scores: np.ndarray, budget: float, cadence: float) -> tuple[float, float]:
     """Return median and threshold of the forest's scores."""
+    rate = rate_of(_FOREST_SHARE * budget, cadence, 1.0 / _FOREST_CLUSTER)
     typical, threshold = float(np.median(scores)), forest_limit(scores, rate)
     return typical, max(min(threshold, _HIGHEST_THRESHOLD), typical + 0.01)
 
@@ -153,42 +161,62 @@ def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _reference(history: History, sensors: tuple[Sensor, ...], prior: Prior) -> Reference:
-    """Median and robust total spread of all values of a sensor; a sensor without any is left to the rules."""
+    """Median of all values of a sensor, and how far from it is rare; a sensor without any has to show itself later."""
     known = [place for place in range(len(sensors)) if not np.isnan(history.values[:, place]).all()]
     names = tuple(sensors[place].name for place in known)
     if not names:
         raise StationwatchError("the history holds no value of any sensor; nothing can be learnt from it")
     values = history.values[:, known]
     centre = np.nanmedian(values, axis=0)
-    spread = ABS_TO_SIGMA * np.nanmean(np.abs(values - centre), axis=0)
-    return Reference(names, centre, np.maximum(spread, prior.for_sensors(names).floor))
+    rate = rate_of(prior.budget, prior.cadence, float(len(names)))
+    off = (np.abs(column[~np.isnan(column)]) for column in (values - centre).T)
+    reach = np.array([tail_of(column, (-0.5, 0.1)).at(rate) for column in off])
+    return Reference(names, centre, np.maximum(reach, prior.for_sensors(names).floor))
 
 
-def _learnable(history: History, sensors: tuple[Sensor, ...], prior: Prior, reference: Reference) -> np.ndarray:
-    """Return the features of the readings that the forest may learn from, (m, n_features) float64.
+@dataclass(frozen=True)
+class _Shown:
+    """What a history showed: (m, n_features) rows that the forest may learn from, and blocks of settled readings."""
 
-    Raises:
-        StationwatchError: as `fit_detector`.
-    """
-    warm, young = [], []
+    learnable: np.ndarray
+    blocks: Blocks
+
+
+def _shown(history: History, sensors: tuple[Sensor, ...], prior: Prior, reference: Reference, recipe: Recipe) -> _Shown:
+    warm: list[np.ndarray] = []
+    young: list[np.ndarray] = []
+    kept: list[Blocks] = []
     settled, at = settled_rows(history, history.by_station()), 0
-    for step in steps(history, sensors, prior):
-        blocks = step.blocks.of_sensors(reference.sensors)
-        rows = features(blocks, reference)
-        fit = (step.outcome == ACCEPTED) & ~step.late & _unremarkable(blocks) & settled[at : at + len(rows)]
+    every = max(1, len(history) // THRESHOLD_ROWS)
+    for step in steps(history, sensors, prior, recipe):
+        rows = features(step.blocks, reference)
+        fit = (step.outcome == ACCEPTED) & ~step.late & settled[at : at + len(rows)]
         at += len(rows)
-        matured = (blocks.per_sensor("weight") >= WARM_WEIGHT).all(axis=1)
+        matured = (step.blocks.per_sensor("weight") >= WARM_WEIGHT).any(axis=1)
+        kept.append(step.blocks.take(np.flatnonzero(fit & matured)[::every]))
+        fit &= _unremarkable(step.blocks)
         warm.append(rows[fit & matured])
         young.append(rows[fit & ~matured])
     rows = np.concatenate(warm)
+    blocks = Blocks(kept[0].sensors, np.concatenate([part.rows for part in kept]))
     # A history too short to warm up a station still has to give a model.
-    return rows if len(rows) >= LEAST_READINGS else np.concatenate([rows, *young])
+    return _Shown(rows if len(rows) >= LEAST_READINGS else np.concatenate([rows, *young]), blocks)
 
 
 def _unremarkable(blocks: Blocks) -> np.ndarray:
-    """Whether a reading is complete and neither a rule nor a statistical witness fires on it, (n,) bool."""
-    good = (blocks.per_sensor("quality") == PRESENT).all(axis=1)
+    """Whether a reading is plausible and neither a rule nor a statistical witness fires on it, (n,) bool."""
+    good = (blocks.per_sensor("quality") != IMPLAUSIBLE).all(axis=1)
+    good &= (blocks.per_sensor("quality") == PRESENT).any(axis=1)
+    good &= (blocks.per_sensor("missing_run") <= blocks.per_sensor("missing_limit")).all(axis=1)
     good &= (blocks.per_sensor("run") <= blocks.per_sensor("run_limit")).all(axis=1)
-    for witness in WITNESSES:
-        good &= (np.abs(blocks.witness(witness, "u")) <= blocks.witness(witness, "limit")).all(axis=1)
+    good &= (np.abs(blocks.witnesses("ratio")) <= 1.0).all(axis=(1, 2))
     return np.asarray(good)
+
+
+def _calibrated(spec: Spec, scores: np.ndarray) -> Spec:
+    """Return the spec with the distribution of scores on its own training readings, for p-values."""
+    if len(scores) < LEAST_READINGS:
+        return spec
+    tail = tail_of(scores, (-0.5, 0.3))
+    bulk = np.quantile(scores, 1.0 - np.array(CALIBRATION))
+    return msgspec.structs.replace(spec, score_quantiles=tuple(bulk.tolist()), score_tail=tuple(tail))

@@ -10,8 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from models.detection.artefact import TRUSTED_TYPES, Artefact, sha256_of
-from models.detection.detector import Spec
-from models.detection.features import feature_names
+from models.detection.features import FEATURES
 
 _REQUIREMENTS = ("scikit-learn", "skops", "numpy")
 _MODEL_FILE, _REQUIREMENTS_FILE = "model.skops", "requirements.txt"
@@ -29,8 +28,7 @@ def write_mlflow_model(folder: Path, artefact: bytes) -> None:
     from mlflow.types import ColSpec, Schema
 
     parts = Artefact.from_bytes(artefact, sha256_of(artefact))
-    spec = Spec.from_json(parts.spec)
-    inputs = Schema([ColSpec("double", name) for name in feature_names(spec.sensors)])
+    inputs = Schema([ColSpec("double", name) for name in FEATURES])
     model = Model(signature=ModelSignature(inputs, Schema([ColSpec("double")])))
     pyfunc.add_to_model(
         model, loader_module="mlflow.sklearn", model_path=_MODEL_FILE, predict_fn="score_samples", python_version="3.11"

@@ -15,6 +15,7 @@ from models.detection.pooling import History
 from models.detection.prior import Prior
 from models.detection.sensors import Sensor
 from models.detection.training import fit_detector, fit_prior
+from models.detection.witness_kernel import LEVEL
 from models.lifecycle.registry import Registry, Version
 
 
@@ -50,7 +51,7 @@ def fit(
         history: readings, in arrival order.
         sensors: the catalogue.
         trees: of the Isolation Forest.
-        budget: the setting; see `tails.episodes_per_day`.
+        budget: the setting; see `witness_kernel.episodes_per_day`.
         seed: of everything that is drawn.
         prior: the stream's, when there is a stream already; its state was built on it. None fits one.
 
@@ -108,10 +109,8 @@ def _metrics(training: Training) -> dict[str, float]:
         "artefact_bytes": float(len(training.artefact)),
     }
     for place, sensor in enumerate(prior.sensors):
-        metrics[f"spread.{sensor}"] = float(prior.spread[place])
-        # A sensor without limits is judged by rules; MLflow's database knows no infinity.
-        if np.isfinite(prior.limits[place]).all():
-            metrics[f"limit.innovation.{sensor}"], metrics[f"limit.level.{sensor}"] = map(float, prior.limits[place])
+        metrics[f"spread.{sensor}"] = float(prior.spread[place, LEVEL])
+        metrics[f"tail.level.{sensor}"] = float(prior.tail_start[place, LEVEL])
     return metrics | {f"seconds.{phase}": taken for phase, taken in training.seconds.items()}
 
 
