@@ -76,7 +76,7 @@ class ProblemWorker(ThreadWorker):  # type: ignore[misc]
             del self._begun[conn]
         if not keep or not self.alive:
             # Closing lingers for the client's own end. gunicorn would do that in its only loop, for 2 s each.
-            conn.close(graceful=True)
+            conn.close(graceful=self.alive)
             conn.close = _closed
         return keep
 

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 from running_api import Running, running, start, stop, until
 
@@ -259,6 +260,7 @@ def test_500_listeners_hear_everything_and_a_slow_one_is_dropped_alone(api: Runn
     try:
         heard = _Heard(sockets)
         heard.until(b"event: status", 1, 20)
+        used = _memory(api)
         offsets = plant.arrive(0, 2)
         begun = time.monotonic()
         heard.until(b"event: anomaly", 2, 15)
@@ -271,7 +273,9 @@ def test_500_listeners_hear_everything_and_a_slow_one_is_dropped_alone(api: Runn
         last = plant.arrive(0, 1)[0]
         heard.until(b'"seq":%d,' % last, 1, 15)
         until(lambda: "read nothing" in (api.home / "api.log").read_text(), 30)
+        print(f"500 listeners: {1000 * took:.0f} ms to all of them, {used / 2**20:.0f} MiB resident")
         assert took < 5.0, f"{took:.1f} s for 500 listeners"
+        assert used < 400 * 2**20, f"{used / 2**20:.0f} MiB"
         assert offsets[0] < last
     finally:
         for one in [*sockets, slow]:
@@ -290,8 +294,13 @@ def test_sigterm_lets_listeners_go_within_seconds(stack: Stack, keyspace: Settin
         raise
     begun = time.monotonic()
     assert stop(api.process) == 0
-    assert time.monotonic() - begun < 5.0
+    assert time.monotonic() - begun < 8.0, "less than the grace that a server waiting for listeners would use up"
     assert all("anomaly" not in {told.kind for told in one.to_the_end()} for one in listeners)
+
+
+def _memory(api: Running) -> int:
+    parent = psutil.Process(api.process.pid)
+    return sum(process.memory_info().rss for process in [parent, *parent.children()])
 
 
 class _Heard:
