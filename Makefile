@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay bench-detection bench-live bench-api package settings-table java
+.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay bench-detection bench-live bench-api package screenshots settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ package: setup ## a wheel and an archive of the environment for spark-submit, in
 	@rm -rf build stationwatch.egg-info
 	@# Spark is the cluster's own.
 	tar -czf dist/environment.tar.gz -C $(VENV) --exclude=__pycache__ --exclude=site-packages/pyspark .
+
+screenshots: setup java ## pictures of the page from a demo plant, in docs/images
+	@exec $(BIN)/python -m tests.browser.screenshots
 
 settings-table: setup ## print the settings table of README, and write .env.example
 	@$(BIN)/python -m settings --env-example > .env.example

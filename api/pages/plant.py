@@ -10,7 +10,7 @@ from api.pages.conditions import CONDITIONS, RANK, condition_of, trouble
 from api.pages.folding import Episode
 from api.pages.links import anomaly_url, station_url
 from api.pages.watch import BACK_MS, Look
-from api.pages.words import label, length, number
+from api.pages.words import label, length, number, unit_shown
 from api.times import clock
 from models.detection.sensors import Sensor
 from storage.stations import StationRow
@@ -82,7 +82,7 @@ def _tile(
         "seen_ms": row.last_record_ms,
         "lately_text": "" if shown else _lately(lately.get(row.station_id, 0)),
         "hot": shown.sensor if shown else "",
-        "values": [number(row.sensors.get(sensor.name), sensor) for sensor in sensors],
+        "values": [f"{number(row.sensors.get(sensor.name), sensor)} {unit_shown(sensor.unit)}" for sensor in sensors],
     }
 
 

@@ -27,7 +27,7 @@ function fillTile(element, tile) {
   setText(parts.lately, tile.lately_text);
   fillSince(parts.since, tile.since_ms);
   parts.values.forEach((value, number) => {
-    setText(value.querySelector(".figure"), tile.values[number]);
+    setText(value, tile.values[number]);
     value.classList.toggle("hot", value.dataset.sensor === tile.hot);
   });
 }

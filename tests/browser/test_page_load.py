@@ -22,13 +22,16 @@ from tests.browser.serving import api_of, repeated, until
 pytestmark = pytest.mark.timeout(300)
 
 STATIONS = 1000
-LONGEST_MS = 400
-SHARE = 0.2
+REFRESH_SECONDS = 0.4
+KEY_SECONDS = 0.3
+"""Of the page's thread, in its own processor time: what the rest of the machine does decides nothing."""
+
 WATCH = """
 window.tasks = [];
 new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((entry) => entry.duration)))
   .observe({ type: "longtask" });
 """
+TURNS = "return performance.getEntriesByType('resource').filter((entry) => entry.name.includes('/pages/plant')).length"
 
 
 @pytest.fixture(scope="module")
@@ -70,24 +73,38 @@ def crowd(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
         store.close()
 
 
+def busy_seconds(browser: Chrome) -> float:
+    """Processor time that tasks of the page's thread took since the measuring began, s."""
+    metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
+
+
 def test_a_thousand_stations_and_500_readings_a_second_do_not_freeze_it(crowd: Plant, browser: Chrome) -> None:
-    """Breaks when the page's thread is held so long that typing and scrolling stutter."""
+    """Breaks when a refresh holds the page's thread so long that typing and scrolling stutter."""
     browser.get(crowd.url)
     until(lambda: len(browser.find_elements(By.CSS_SELECTOR, ".tile")) == STATIONS, 30, "all tiles are there")
     browser.execute_script(WATCH)
-    begun = now()
-    search = browser.find_element(By.ID, "q")
-    stamps = set()
-    while now() - begun < 25_000:
-        search.send_keys("7")
-        browser.execute_script("window.scrollTo(0, document.body.scrollHeight * Math.random())")
-        search.clear()
-        stamps.add(browser.execute_script("return document.querySelector('#tiles .figure').textContent"))
-    seconds = (now() - begun) / 1000
+    until(lambda: browser.execute_script(TURNS), 60, "it is live")
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    begun, turns, busy = now(), browser.execute_script(TURNS), busy_seconds(browser)
+    seen = set()
+
+    def watched() -> bool:
+        seen.add(browser.execute_script("return document.querySelector('#tiles .value').textContent"))
+        return bool(browser.execute_script(TURNS) >= turns + 4)
+
+    until(watched, 120, "four refreshes came")
+    turns, busy = browser.execute_script(TURNS) - turns, busy_seconds(browser) - busy
+    search, keys = browser.find_element(By.ID, "q"), "0421"
+    typed = busy_seconds(browser)
+    search.send_keys(keys)
+    typed = (busy_seconds(browser) - typed) / len(keys)
     tasks = browser.execute_script("return window.tasks")
+    browser.execute_cdp_cmd("Performance.disable", {})
     print(
-        f"{seconds:.0f} s, {len(tasks)} long tasks, longest {max(tasks, default=0):.0f} ms, in all {sum(tasks):.0f} ms"
+        f"{(now() - begun) / 1000:.0f} s, {turns} refreshes of {busy / turns:.3f} s, {typed:.3f} s a key; by the clock "
+        f"{len(tasks)} long tasks, median {np.median(tasks or [0]):.0f} ms, longest {max(tasks, default=0):.0f} ms"
     )
-    assert len(stamps) > 1, "the figures moved while it was watched"
-    assert max(tasks, default=0) < LONGEST_MS
-    assert sum(tasks) < SHARE * 1000 * seconds
+    assert len(seen) > 1, "the figures moved while it was watched"
+    assert busy / turns < REFRESH_SECONDS
+    assert typed < KEY_SECONDS

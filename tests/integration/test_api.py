@@ -20,7 +20,7 @@ from storage.anomalies import AnomalyRow, write_anomalies
 from storage.schema import apply_schema, read_migrations
 from storage.session import Store, StoreConfig, connect
 from storage.stations import StationRow, write_stations
-from storage.stream import heartbeat
+from storage.stream import heartbeat, mark_complete
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -165,8 +165,8 @@ def test_readiness_and_the_page_know_a_stale_stream(
     write_stations(
         store,
         [
-            StationRow("station-0001", NOW_MS, NOW_MS - 2000, 10, 1.0, {"temperature": 21.44, "noise": 61.0}, {}),
-            StationRow("station-0002", NOW_MS, NOW_MS - 600_000, 10, 1.0, {"temperature": 20.0}, {}),
+            StationRow("station-0001", NOW_MS, NOW_MS - 2000, 9000, 1.0, {"temperature": 21.44, "noise": 61.0}, {}),
+            StationRow("station-0002", NOW_MS, NOW_MS - 600_000, 9000, 1.0, {"temperature": 20.0}, {}),
         ],
     )
     assert {"name": "stream", "ok": False, "detail": "the stream has never given a sign"} in api.get(
@@ -177,21 +177,32 @@ def test_readiness_and_the_page_know_a_stale_stream(
     ready = api.get("/readyz?verbose")
     assert (ready.status_code, ready.get_json()["status"]) == (200, "ready")
     assert [check["name"] for check in ready.get_json()["checks"]] == ["store", "model", "stream"]
+    mark_complete(store, plant.readings_topic, {0: 10_000}, 3)
     page = api.get("/").get_data(as_text=True)
-    assert "Watching; last sign of the stream 4 s ago." in page
-    assert "21.4</td>" in page
-    assert page.index("station-0002</th>") < page.index("station-0001</th>"), "silent ones first"
-    assert 'class="condition silent"' in page
+    assert '<span id="pill-text">Watching</span>' in page
+    assert "21.4 °C" in page
+    silent, normal = _tile("silent", "station-0002"), _tile("normal", "station-0001")
+    assert page.index(silent) < page.index(normal), "silent ones first"
     assert "critical 82" in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
 
     heartbeat(store, plant.readings_topic, NOW_MS - 31_000)
     assert api.get("/readyz").status_code == 503
-    stale = api.get("/").get_data(as_text=True)
+    handle = store_handle(plant)
+    handle.start()
+    try:
+        # An application of its own: within a second all viewers are shown the same look.
+        stale = create_app(plant, handle, lambda: NOW_MS).test_client().get("/").get_data(as_text=True)
+    finally:
+        handle.close()
     assert "Not watching since" in stale
-    assert 'class="condition silent"' not in stale
-    assert 'class="condition unknown"' in stale
+    assert silent not in stale
+    assert _tile("unknown", "station-0002") in stale
+
+
+def _tile(condition: str, station_id: str) -> str:
+    return f'<li class="tile" data-condition="{condition}" data-id="{station_id}">'
 
 
 def _ms(text: str) -> int:
