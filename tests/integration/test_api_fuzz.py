@@ -66,7 +66,7 @@ def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         yield started
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_no_request_breaks_the_contract(api: Running, tmp_path: Path) -> None:
     """Breaks when some input ends in a 5xx, or in a status, type, header or document that is not promised."""
     assert fuzz(api, tmp_path, EXAMPLES, seed=1) >= 5000
