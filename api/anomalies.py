@@ -21,7 +21,7 @@ from api.problems import refuse, refuse_parameter
 from api.query import STRICT, BoundedInteger, BoundedNumber, Choice, StationId, StrictQuery
 from api.records import elastic_record, lookout_record
 from api.schemas import NOT_YET, TEXT, ref
-from api.shapes import anomaly_shown
+from api.shapes import anomaly_shown, rounded
 from storage import anomalies
 from storage.anomalies import AnomalyRow, leading_sensor
 from storage.feedback import feedback_of
@@ -66,7 +66,8 @@ class Filters(NamedTuple):
 
     def passes(self, row: AnomalyRow) -> bool:
         """Whether the row is asked for."""
-        if row.severity < self.min_severity:
+        # As it is shown: what is stored in 32 bits lies a little beside it.
+        if (rounded(row.severity) or 0.0) < self.min_severity:
             return False
         return self.sensor is None or leading_sensor(row.verdict) == self.sensor
 

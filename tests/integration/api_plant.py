@@ -13,12 +13,13 @@ from typing import Any
 from apiflask import APIFlask
 from flask.testing import FlaskClient
 
-from api.app import create_app, store_handle
+from api.app import create_app
 from local_stack.stack import Stack, endpoints_settings
+from models.detection.errors import StationwatchError
 from settings import Settings
 from storage.anomalies import AnomalyRow
 from storage.schema import apply_schema, read_migrations
-from storage.session import Store, StoreConfig
+from storage.session import Store, StoreConfig, connect
 
 NOW_MS = time.time_ns() // 1_000_000
 MINUTE_MS = 60_000
@@ -39,13 +40,25 @@ def plant_settings(stack: Stack, home: Path, **changes: Any) -> Settings:
 
 @contextmanager
 def application(settings: Settings, now_ms: Callable[[], int] = lambda: NOW_MS) -> Iterator[APIFlask]:
-    """The application on the real store, its clock stopped."""
-    handle = store_handle(settings)
-    handle.start()
+    """The application on the real store, its clock stopped; more patient than the API itself."""
+    store = connect(StoreConfig.from_settings(settings))
     try:
-        yield create_app(settings, handle, now_ms)
+        yield create_app(settings, Given(store), now_ms)
     finally:
-        handle.close()
+        store.close()
+
+
+class Given:
+    """A store that is there."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self) -> Store:
+        return self._store
+
+    def doubt(self, error: StationwatchError) -> None:
+        raise error
 
 
 def anomaly_row(station: str, event_ms: int, seq: int = 0, severity: float = 82.5, **changes: Any) -> AnomalyRow:

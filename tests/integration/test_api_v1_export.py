@@ -14,9 +14,18 @@ from api.identity import anomaly_id
 from api.times import rfc3339
 from local_stack.stack import Stack
 from settings import Settings
-from storage.anomalies import AnomalyRow, write_anomalies
+from storage.anomalies import AnomalyRow, time_slot, write_anomalies
 from storage.session import Store, StoreConfig, connect
-from tests.integration.api_plant import HOUR_MS, NOW_MS, anomaly_row, application, plant_settings, walked
+from tests.integration.api_plant import (
+    DAY_MS,
+    HOUR_MS,
+    NOW_MS,
+    anomaly_row,
+    answered,
+    application,
+    plant_settings,
+    walked,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -60,6 +69,21 @@ def test_lines_are_the_whole_range_as_the_list_shows_it(api: FlaskClient, stored
     lines = [json.loads(line) for line in answer.get_data(as_text=True).splitlines()]
     assert lines == walked(api, f"{path}&page_size=70", "anomalies")
     assert len(lines) == sum(row.severity >= 40 and NOW_MS - row.event_ms <= 15 * HOUR_MS for row in stored)
+
+
+def test_a_severity_is_filtered_as_it_is_shown(api: FlaskClient, store: Store) -> None:
+    """Breaks when 97.7, which 32 bits hold as 97.69999695, is shown as 97.7 and not found by min_severity=97.7."""
+    write_anomalies(store, [anomaly_row("edge", NOW_MS - 40 * DAY_MS, 1, 97.7)])
+    path = "/api/v1/anomalies?station_id=edge&time_range=60d&min_severity="
+    assert [row["severity"] for row in answered(api, path + "97.7").get_json()["anomalies"]] == [97.7]
+    assert answered(api, path + "97.71").get_json()["anomalies"] == []
+    store.one("DELETE FROM anomalies_by_time WHERE hour = ? AND slot = ?", edge_partition())
+
+
+def edge_partition() -> tuple[int, int]:
+    """Where the anomaly above lies for the plant's lists, which the other tests read whole."""
+    event_ms = NOW_MS - 40 * DAY_MS
+    return event_ms - event_ms % HOUR_MS, time_slot("edge")
 
 
 def test_csv_has_a_line_for_each_and_reads_back(api: FlaskClient, stored: list[AnomalyRow]) -> None:

@@ -13,7 +13,6 @@ from api.context import Context, wall_clock_ms
 from api.count_keeper import CountKeeper
 from api.identity import anomaly_id
 from local_stack.stack import Stack
-from models.detection.errors import StationwatchError
 from settings import Settings
 from storage.anomalies import write_anomalies
 from storage.readings import ReadingRow, write_readings
@@ -25,6 +24,7 @@ from tests.integration.api_plant import (
     DAY_MS,
     HOUR_MS,
     NOW_MS,
+    Given,
     Traced,
     anomaly_row,
     answered,
@@ -77,19 +77,6 @@ def store(plant: Settings) -> Iterator[Store]:
     mark_complete(opened, plant.readings_topic, {0: 5001}, 1)
     yield opened
     opened.close()
-
-
-class Given:
-    """A store that is there."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def get(self) -> Store:
-        return self._store
-
-    def doubt(self, error: StationwatchError) -> None:
-        raise error
 
 
 @pytest.fixture
