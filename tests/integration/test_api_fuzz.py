@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from api_plant import HOUR_MS, NOW_MS, anomaly_row, plant_settings
-from running_api import Running, running
+from running_api import Running, running, until
 
 from api.tokens import hashed
 from local_stack.stack import Stack
@@ -63,7 +64,20 @@ def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
         "LOG_LEVEL": "WARNING",
     }
     with running(stack.endpoints(), home, settings.cassandra_keyspace, token="secret", **named) as started:  # noqa: S106
+        # The first one loads the model, and compiles it where nobody has before.
+        until(lambda: predicted(started) == 200, 300)
         yield started
+
+
+def predicted(api: Running) -> int:
+    """The status of one prediction."""
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=120)
+    headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/api/v1/predict", b'{"temperature": 21, "humidity": 48, "noise": 61}', headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 @pytest.mark.timeout(1800)
