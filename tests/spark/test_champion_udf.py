@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from pyspark.sql import SparkSession
 from sklearn.ensemble import IsolationForest
 
 from models.detection.artefact import LoadedArtefact
 from models.detection.detector import Detector, Spec
-from models.detection.features import feature_names
+from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
-from models.detection.prior import Prior
+from models.detection.prior import neutral_prior
 from models.detection.sensors import DEFAULT_SENSORS
+from models.detection.witness_kernel import N_WITNESSES
 from spark_jobs.champion_udf import champion_udf, without_context
 
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
@@ -19,12 +22,10 @@ ROWS = [(21.0, 48.0, 61.0), (90.0, 48.0, 61.0), (None, 48.0, 61.0)]
 
 
 def champion() -> LoadedArtefact:
-    rng = np.random.default_rng(5)
-    forest = IsolationForest(n_estimators=20, random_state=5).fit(rng.normal(size=(500, 12)))
-    packed = PackedForest.from_sklearn(forest, feature_names(NAMES))
+    rows = np.abs(np.random.default_rng(5).normal(size=(500, len(FEATURES))))
+    packed = PackedForest.from_sklearn(IsolationForest(n_estimators=20, random_state=5).fit(rows), FEATURES)
     spec = Spec(NAMES, (21.0, 48.0, 61.0), (2.0, 5.0, 5.0), 0.4, 0.7, 1.0)
-    ones = np.ones(3)
-    prior = Prior(NAMES, 1.0, ones, ones, ones, ones * 0.01, ones * 20, np.full((3, 2), 5.0))
+    prior = replace(neutral_prior(NAMES), spread=np.ones((3, N_WITNESSES)), floor=np.full(3, 0.01))
     return LoadedArtefact(Detector(spec, packed), prior, "0" * 64)
 
 

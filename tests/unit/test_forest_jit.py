@@ -70,6 +70,12 @@ def hits(function: Any) -> int:
     return sum(function.stats.cache_hits.values())
 
 
+def hits_after_a_call(kernel: Import) -> int:
+    function = kernel()
+    assert function(np.ones(3)) == 1.0
+    return hits(function)
+
+
 def test_a_second_start_takes_the_code_from_the_cache(kernel: Import) -> None:
     """Broken when each process of the stream compiles for itself."""
     first = kernel()
@@ -78,6 +84,19 @@ def test_a_second_start_takes_the_code_from_the_cache(kernel: Import) -> None:
     assert second(np.ones(3)) == 1.0
     assert (hits(first), hits(second)) == (0, 1)
     assert Path(second.stats.cache_path).name == "__pycache__"
+
+
+def test_a_changed_kernel_is_compiled_anew(kernel: Import, tmp_path: Path) -> None:
+    """Broken when a release runs the machine code of another one, whose kernels called other functions."""
+    assert kernel()(np.ones(3)) == 1.0
+    (tmp_path / "package" / "readme.txt").write_text("nothing that is compiled")
+    jit._stamp.cache_clear()  # as in another process
+    assert hits_after_a_call(kernel) == 1
+    for content in ("GAIN = 1.0", "GAIN = 2.0"):
+        (tmp_path / "package" / "witness_kernel.py").write_text(content)
+        jit._stamp.cache_clear()
+        assert hits_after_a_call(kernel) == 0
+        assert hits_after_a_call(kernel) == 1
 
 
 def test_read_only_folders_fall_back_to_a_private_temp_folder(

@@ -12,6 +12,7 @@ from histories import make_history
 
 from models.detection.artefact import load, sha256_of
 from models.detection.errors import ArtefactRefused, NotFound, RegistryUnavailable, StationwatchError
+from models.detection.features import FEATURES
 from models.detection.sensors import DEFAULT_SENSORS
 from models.lifecycle.artefact_cache import ArtefactCache
 from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry, Version
@@ -192,7 +193,7 @@ def test_a_data_scientist_can_load_the_forest(
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", registry.tracking_uri)
     monkeypatch.setattr("mlflow.tracking._model_registry.utils._registry_uri", registry.tracking_uri, raising=False)
     forest = mlflow.sklearn.load_model(f"models:/{registry.model_name}/{version.number}")
-    assert list(forest.feature_names_in_)[:2] == ["temperature.level", "temperature.resid"]
+    assert tuple(forest.feature_names_in_) == FEATURES
 
 
 def test_cache_gives_the_last_champion_back(tmp_path: Path) -> None:

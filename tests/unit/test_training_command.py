@@ -67,7 +67,7 @@ def test_sensors_come_from_the_command(home: Path, capsys: pytest.CaptureFixture
     sensors = '[{"name": "latency", "unit": "ms"}]'
     assert main(["--readings", str(home / "history.csv"), "--sensors", sensors, "--alias", "none"]) == 0
     shown = capsys.readouterr().out
-    assert "latency: limits" in shown and "temperature" not in shown
+    assert "latency: spread" in shown and "temperature" not in shown
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
