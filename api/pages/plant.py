@@ -56,7 +56,7 @@ def plant_view(look: Look, context: Context) -> dict[str, Any]:
         "catching_up": look.catching_up,
         "quiet": f"No episode in the last {BACK_MS // HOUR_MS} hours." if look.sign_ms else "No anomaly is stored yet.",
         "counts": counts,
-        "open": len(opened),
+        "open": _open_said(len(opened), stale),
         "tiles": tiles,
         "episodes": [
             episode_shown(episode, look.episodes.latest[episode.station_id] is episode and episode.station_id in opened)
@@ -89,6 +89,13 @@ def _tile(
 def blank_tile(sensors: tuple[Sensor, ...]) -> dict[str, Any]:
     """A tile for the script to fill."""
     return {"id": "", "url": "", "condition": "normal", "values": [""] * len(sensors)}
+
+
+def _open_said(count: int, stale: bool) -> str:
+    """How many episodes are open; nobody knows while nobody watches."""
+    if stale:
+        return "open episodes unknown"
+    return f"{count} open {'episode' if count == 1 else 'episodes'}"
 
 
 def _title(state: dict[str, Any], counts: dict[str, int], opened: int) -> str:

@@ -53,8 +53,7 @@ function show(look) {
   patch(document.getElementById("episodes"), look.episodes, { held: "key", row: "key" }, document.getElementById("episode"), fillEpisode, true);
   tiles.classList.toggle("dense", look.tiles.length > 200);
   setText(document.getElementById("station-count"), String(look.tiles.length));
-  setText(document.getElementById("open-count"), String(look.open));
-  setText(document.getElementById("open-word"), look.open === 1 ? "episode" : "episodes");
+  setText(document.getElementById("open-count"), look.open);
   document.getElementById("no-episodes").hidden = look.episodes.length > 0;
   setText(document.getElementById("no-episodes"), look.quiet);
   document.getElementById("catching-up").hidden = !look.catching_up;

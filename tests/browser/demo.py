@@ -268,6 +268,18 @@ class Demo:
             sizes = np.maximum(1.02, peak * self.rng.uniform(0.6, 1, length)).tolist()
             rows += [self._single(index, at + row, sensor, size) for row, size in enumerate(sizes)]
         write_anomalies(self.store, rows)
+        self._write_their_minutes([row for row in rows if row.station_id == "station-0003"])
+
+    def _write_their_minutes(self, rows: list[AnomalyRow]) -> None:
+        """Let the minutes of these anomalies hold them, for the long view of their station."""
+        for minute in sorted({row.event_ms // MINUTE_MS for row in rows}):
+            values = self.coarse.block(minute, 1)[:, 3]
+            held = [
+                [row.sensors[s.name] for s in DEFAULT_SENSORS] for row in rows if row.event_ms // MINUTE_MS == minute
+            ]
+            typical = self.typical(minute * 60, 60)[:1, 3]
+            sensors = self._minute(3, np.concatenate([np.repeat(values, 60 - len(held), axis=0), held]), typical)
+            write_minutes(self.store, [MinuteRow("station-0003", minute * MINUTE_MS, sensors, 60)])
 
     def _single(self, index: int, tick: int, sensor: int, size: float) -> AnomalyRow:
         typical = self.process.nominal[index]

@@ -33,7 +33,7 @@ from tests.browser.serving import (
 )
 
 OUT = ROOT / "docs" / "images"
-DESK, PHONE, WALL = (1440, 900), (390, 844), (1920, 1080)
+DESK, PHONE, WALL = (1440, 900), (390, 844), (1600, 900)
 MOST_BYTES = 300_000
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from local_stack.readiness import api_url
+from local_stack.readiness import api_url, missing_for_ready
 from settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,7 @@ def api_of(settings: Settings) -> Iterator[str]:
     try:
         until(lambda: api_url(settings.home) or process.poll() is not None, 30, "the API listens")
         assert process.poll() is None, log.read_text()[-3000:]
+        until(lambda: "store" not in missing_for_ready(api_url(settings.home)), 60, "the API reached Cassandra")
         yield api_url(settings.home)
     finally:
         process.terminate()

@@ -60,7 +60,7 @@ def test_a_fault_appears_without_reload_and_leads_to_its_reason(plant: Plant, br
     assert browser.execute_script("return window.kept"), "the page was not loaded again"
     assert "station-0004" in css(browser, "#announce").get_attribute("textContent"), "a screen reader is told"
     assert "1 critical" in browser.title
-    assert css(browser, "#open-count").text == "1"
+    assert css(browser, "#open-count").text == "1 open episode"
 
     tile(browser, 4).find_element(By.TAG_NAME, "a").click()
     until(lambda: "/stations/station-0004" in browser.current_url, SECONDS, "the tile leads to the station")
@@ -173,6 +173,7 @@ def test_blind_is_never_quiet(plant: Plant, browser: Chrome) -> None:
             "unknown"
         }
         assert "not watching" in browser.title
+        assert css(browser, "#open-count").text == "open episodes unknown"
         heartbeat(plant.store, "dead", now())
         until(lambda: css(browser, "#pill-text").text == "Watching", SECONDS, "it finds back")
     until(lambda: css(browser, "#connection").is_displayed(), SECONDS, "the page says that the API is gone")
