@@ -23,7 +23,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,10 @@ def _ready(process: subprocess.Popen[bytes], home: Path) -> Plant:
 
 def ask(plant: Plant, per_second: float, seconds: float, rng: random.Random) -> dict[str, Route]:
     """Send requests at a fixed rate for some time."""
-    stations = [row["station_id"] for row in plant.read("/api/v1/stations?page_size=1000")["stations"]]
-    anomalies = [row["id"] for row in plant.read("/api/v1/anomalies?time_range=1h&page_size=200")["anomalies"]]
+    stations = [row["station_id"] for row in patiently(plant, "/api/v1/stations?page_size=1000")["stations"]]
+    anomalies = [row["id"] for row in patiently(plant, "/api/v1/anomalies?time_range=1h&page_size=200")["anomalies"]]
+    # The first prediction loads the model: once in the life of a process, and no part of this.
+    until(lambda: _status(plant, "POST /api/v1/predict", threading.local()) == "200")
     drawn = rng.choices(list(MIX), list(MIX.values()), k=int(per_second * seconds))
     paths = [
         name.replace("{station}", rng.choice(stations)).replace("{anomaly}", rng.choice(anomalies or ["none"]))
@@ -147,6 +149,32 @@ def ask(plant: Plant, per_second: float, seconds: float, rng: random.Random) -> 
     with ThreadPoolExecutor(CLIENTS) as clients:
         list(clients.map(send, range(len(paths))))
     return routes
+
+
+def until(holds: Callable[[], bool], seconds: float = 300.0) -> None:
+    """Wait for a condition.
+
+    Raises:
+        SystemExit: it did not come true in time.
+    """
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise SystemExit(f"the API did not answer within {seconds:.0f} s")
+        time.sleep(1.0)
+
+
+def patiently(plant: Plant, path: str) -> Any:
+    """An answer of the API, asked for again while it refuses."""
+    found: list[Any] = []
+
+    def read() -> bool:
+        with suppress(OSError):
+            found.append(plant.read(path))
+        return bool(found)
+
+    until(read)
+    return found[0]
 
 
 def _status(plant: Plant, what: str, connections: threading.local) -> str:
@@ -174,7 +202,8 @@ def sampled(measure: Callable[[], float], every_seconds: float = 1.0) -> Iterato
 
     def run() -> None:
         while not done.wait(every_seconds):
-            found.append(measure())
+            with suppress(OSError):  # a second without a sample
+                found.append(measure())
 
     thread = threading.Thread(target=run)
     thread.start()
