@@ -19,8 +19,9 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from benchmarks.detection import tables
+from benchmarks.detection.ablation import ABLATION
 from benchmarks.detection.calibration import evaluate_calibration
-from benchmarks.detection.detectors import ABLATION, BESIDE, REFERENCE_TREES, Judge, reference_forest, stationwatch
+from benchmarks.detection.detectors import BESIDE, REFERENCE_TREES, Judge, reference_forest, stationwatch
 from benchmarks.detection.page import OURS, REFERENCE, page
 from benchmarks.detection.series import FOLDER, NabSeries, evaluate_nab, read_series
 from benchmarks.detection.simulator import as_table, simulated, trade_off

@@ -103,6 +103,3 @@ BESIDE: dict[str, Judge] = {
     "EWMA 3 sigma": ewma_three_sigma,
     "random": random_control,
 }
-
-# Name of what is left out -> detector without it.
-ABLATION: dict[str, Judge] = {}

@@ -1,4 +1,8 @@
-"""Why a reading was flagged, in numbers and in one sentence. For flagged readings only."""
+"""Why a reading was flagged, as the JSON that is stored with it. For flagged readings only: it costs as much as judging.
+
+`contributions` says whose doing it is, `cause` what may be behind it, `actions` what to do, `sentence` all of it in
+words. What the members mean: docs/explanations.md.
+"""
 
 from __future__ import annotations
 
@@ -9,91 +13,117 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from models.detection.actions import Actions, reviewed_actions
 from models.detection.block import WITNESSES, Blocks
+from models.detection.cause import cause_of
+from models.detection.contributions import contributions
 from models.detection.detector import Detector
+from models.detection.findings import Finding, findings_of
 from models.detection.sensors import Sensor
+from models.detection.sentence import sentence
 from models.detection.verdict import Verdicts, rules_of
 
-_UNIT_SHOWN = {"Cel": "°C", "%": "%", "dB": "dB", "1": ""}
+_DIGITS = 4  # of shares and ratios
+
+
+class _Witness(msgspec.Struct, gc=False):
+    """One witness; a struct, because a flagged reading has some thirty and dictionaries keep the collector busy."""
+
+    name: str
+    score: float
+    threshold: float
+    fired: bool
 
 
 def verdict_documents(
-    detector: Detector, blocks: Blocks, verdicts: Verdicts, catalogue: Sequence[Sensor]
+    detector: Detector,
+    blocks: Blocks,
+    verdicts: Verdicts,
+    catalogue: Sequence[Sensor],
+    actions: Actions | None = None,
 ) -> list[bytes]:
-    """Explain readings: JSON with sensors, witnesses, rules and a sentence, one document a reading.
+    """Explain readings: JSON with sensors, witnesses, rules, a sentence, cause, action and p-value, one each.
 
     Args:
         detector: the version that judged.
         blocks: n readings.
         verdicts: what was said of them.
         catalogue: the stream's sensors, in the blocks' order.
+        actions: the table of recommended actions; this release's own unless given.
     """
-    shares = _contributions(blocks)
+    if not len(blocks):
+        return []
+    table = actions or reviewed_actions()
+    shares = _adding_up(contributions(detector, blocks))
+    found = findings_of(detector, blocks, verdicts.is_anomaly, shares, catalogue)
+    witnesses = _witnesses(detector, blocks, verdicts, catalogue)
     encode = msgspec.json.Encoder().encode
-    return [encode(_document(detector, blocks, verdicts, catalogue, shares, row)) for row in range(len(blocks))]
+    documents = []
+    for row, reading in enumerate(found):
+        cause = cause_of(reading, table.surroundings)
+        leading = reading.leading
+        document = {
+            "sensors": [_sensor(finding) for finding in reading.sensors],
+            "witnesses": witnesses[row],
+            "rules": rules_of(int(verdicts.flags[row])),
+            "explanation": sentence(reading),
+            "cause": {"hint": cause.hint, "evidence": cause.evidence},
+            "action": {"text": table.recommended(leading.sensor.name, direction(leading), cause.hint)},
+            "p_value": float(f"{detector.p_value(float(verdicts.score[row])):.3g}"),
+        }
+        documents.append(encode(document))
+    return documents
 
 
-def _contributions(blocks: Blocks) -> np.ndarray:
-    """Share of each sensor in the verdict, (n, n_sensors), summing to 1: its worst witness or rule among all."""
-    worst = np.abs(blocks.witnesses("ratio")).max(axis=2)
-    ruled = (blocks.per_sensor("quality") > 0) | (blocks.per_sensor("run") > blocks.per_sensor("run_limit"))
-    worst = np.where(ruled, np.maximum(worst, 2.0), worst)
-    total = worst.sum(axis=1, keepdims=True)
-    return np.where(total > 0, worst / np.where(total > 0, total, 1.0), 1.0 / max(1, len(blocks.sensors)))
+def direction(finding: Finding) -> str:
+    """Where a value is: above, below or equal to what is typical, or missing."""
+    if finding.absent:
+        return "missing"
+    if finding.actual == finding.typical or math.isnan(finding.typical):
+        return "equal"
+    return "above" if finding.actual > finding.typical else "below"
 
 
-def _document(
-    detector: Detector, blocks: Blocks, verdicts: Verdicts, catalogue: Sequence[Sensor], shares: np.ndarray, row: int
-) -> dict[str, Any]:
-    sensors = [_sensor(blocks, catalogue[number], number, row, shares[row, number]) for number in range(len(catalogue))]
-    rules = rules_of(int(verdicts.flags[row]))
-    spec = detector.spec
-    forest = {"name": "iforest", "score": _finite(verdicts.forest[row]), "threshold": _finite(spec.forest_threshold)}
-    witnesses = [{**forest, "fired": bool(verdicts.forest[row] > spec.forest_threshold)}]
-    for witness in WITNESSES:
-        for number, sensor in enumerate(catalogue):
-            u = abs(float(blocks.witness(witness, "ratio")[row, number]))
-            threshold = spec.factors.get(f"{witness}:{sensor.name}", 1.0)
-            fired = u > threshold * float(blocks.witness(witness, "h")[row, number])
-            name = f"{witness}:{sensor.name}"
-            witnesses.append({"name": name, "score": _finite(u), "threshold": _finite(threshold), "fired": fired})
-    return {"sensors": sensors, "witnesses": witnesses, "rules": rules, "explanation": _sentence(sensors, rules)}
+def _adding_up(shares: np.ndarray) -> np.ndarray:
+    """Round so that rows still sum to 1, and equal shares stay equal wherever in a batch they were computed."""
+    rounded = np.round(shares, _DIGITS)
+    largest = rounded.argmax(axis=1)
+    rounded[np.arange(len(rounded)), largest] += 1.0 - rounded.sum(axis=1)
+    return np.round(rounded, _DIGITS)
 
 
-def _sensor(blocks: Blocks, sensor: Sensor, number: int, row: int, share: float) -> dict[str, Any]:
-    actual, typical, lower, upper = (
-        _finite(blocks.per_sensor(column)[row, number]) for column in ("value", "typical", "lower", "upper")
-    )
-    direction = "missing" if actual is None else "above" if typical is not None and actual > typical else "below"
+def _sensor(finding: Finding) -> dict[str, Any]:
     return {
-        "name": sensor.name,
-        "unit": sensor.unit,
-        "actual": actual,
-        "typical": typical,
-        "lower": lower,
-        "upper": upper,
-        "direction": direction if actual != typical else "equal",
-        "contribution": round(float(share), 4),
+        "name": finding.sensor.name,
+        "unit": finding.sensor.unit,
+        "actual": _finite(finding.actual),
+        "typical": _finite(finding.typical),
+        "lower": _finite(finding.lower),
+        "upper": _finite(finding.upper),
+        "direction": direction(finding),
+        "contribution": finding.share,
     }
 
 
-def _sentence(sensors: list[dict[str, Any]], rules: list[str]) -> str:
-    worst = max(sensors, key=lambda sensor: sensor["contribution"])
-    unit = _UNIT_SHOWN.get(worst["unit"], worst["unit"])
-    name = worst["name"].replace("_", " ").capitalize()
-    others = [sensor["name"] for sensor in sensors if sensor is not worst]
-    tail = f"; {', '.join(others)} contribute less." if others else "."
-    if worst["actual"] is None:
-        return f"{name} is missing{tail}"
-    ruled = f" Rules: {', '.join(rules)}." if rules else ""
-    if worst["lower"] is None or worst["upper"] is None:
-        return f"{name} {worst['actual']:.4g} {unit}{tail}{ruled}"
-    distance = abs(worst["actual"] - worst["typical"])
-    side = "at" if worst["direction"] == "equal" else f"{distance:.3g} {worst['direction']}"
-    band = f"(normal {worst['lower']:.4g}–{worst['upper']:.4g})"
-    return f"{name} {worst['actual']:.4g} {unit} is {side} typical {worst['typical']:.4g} {band}{tail}{ruled}"
+def _witnesses(
+    detector: Detector, blocks: Blocks, verdicts: Verdicts, catalogue: Sequence[Sensor]
+) -> list[list[_Witness]]:
+    """The forest with its own score and threshold; of the others |ratio| / k and the controller it has to pass."""
+    threshold = detector.spec.forest_threshold
+    ratio, limit = detector.witness_ratios(blocks), blocks.witnesses("h").astype(np.float64)
+    names = [f"{witness}:{sensor.name}" for sensor in catalogue for witness in WITNESSES]
+    n = len(blocks)
+    columns = (np.round(ratio, _DIGITS), np.round(limit, _DIGITS), ratio > limit)
+    scores, limits, fired = (column.reshape(n, -1).tolist() for column in columns)
+    forest = zip(verdicts.forest.round(_DIGITS).tolist(), (verdicts.forest > threshold).tolist(), strict=True)
+    documents = []
+    for row, (score, beyond) in enumerate(forest):
+        witnesses = [_Witness("iforest", score, round(threshold, _DIGITS), beyond)]
+        witnesses += map(_Witness, names, scores[row], limits[row], fired[row])
+        documents.append(witnesses)
+    return documents
 
 
-def _finite(number: float) -> float | None:
+def _finite(value: float) -> float | None:
     """Shortest decimal that names a float32, None when it is not finite."""
-    return float(str(np.float32(number))) if math.isfinite(number) else None
+    return float(str(np.float32(value))) if math.isfinite(value) else None

@@ -52,13 +52,15 @@ def features(blocks: Blocks, reference: Reference) -> np.ndarray:
         reference: of the model version.
 
     Returns:
-        (n, len(FEATURES)) float64, dimensionless, within 0…5: |ratio| to the witness's limit.
+        (n, len(FEATURES)) float64, dimensionless, within 0…5: |ratio| to the witness's limit as its controller has
+        raised it.
     """
     ratio = blocks.witnesses("ratio").astype(np.float64)
     weight = blocks.per_sensor("weight").astype(np.float64)
     if (weight < 1.0).any():
         pooled = reference.ratio(blocks.sensors, blocks.per_sensor("value").astype(np.float64))
         ratio[:, :, _LEVEL] = weight * ratio[:, :, _LEVEL] + (1.0 - weight) * pooled
-    largest = np.abs(ratio).max(axis=1, initial=0.0)
+    # A witness that fires too often for the station has to say more, here as well.
+    largest = (np.abs(ratio) / blocks.witnesses("h")).max(axis=1, initial=0.0)
     columns = np.concatenate([largest, blocks.common("lasting")[:, np.newaxis]], axis=1)
     return np.minimum(columns, _FAR)

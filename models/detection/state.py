@@ -207,10 +207,17 @@ class ShardState:
 
     def to_bytes(self) -> bytes:
         """Pack: a header, the ids with their lengths, the arrays one after the other."""
-        header = msgspec.msgpack.encode(_Header(LAYOUT, list(self.names), len(self.ids)))
-        encoded = [station_id.encode() for station_id in self.ids]
+        return self._packed(slice(0, len(self.ids)))
+
+    def one_station_bytes(self, row: int) -> bytes:
+        """Pack one station as a shard that holds nobody else."""
+        return self._packed(slice(row, row + 1))
+
+    def _packed(self, rows: slice) -> bytes:
+        encoded = [station_id.encode() for station_id in self.ids[rows]]
+        header = msgspec.msgpack.encode(_Header(LAYOUT, list(self.names), len(encoded)))
         lengths = np.array([len(name) for name in encoded], np.uint8).tobytes()
-        arrays = [np.ascontiguousarray(part[: len(self.ids)]).tobytes() for part in self._parts.values()]
+        arrays = [np.ascontiguousarray(part[rows]).tobytes() for part in self._parts.values()]
         return b"".join([_LENGTH.pack(len(header)), header, lengths, *encoded, *arrays])
 
     @classmethod

@@ -44,6 +44,9 @@ SAMPLES_PER_TREE = 256
 _HIGHEST_THRESHOLD = 0.8
 _FOREST_SHARE = 0.2  # of the budget
 _FOREST_CLUSTER = 3.0  # readings that an excursion of the forest's score lasts
+# With far fewer readings the highest threshold counts instead of the forest's own: they do not show how a station
+# behaves on other days, and the forest has no controller that would find out.
+_FOREST_YOUNG = 5000.0
 
 
 def fit_prior(history: History, sensors: tuple[Sensor, ...], budget: float, recipe: Recipe | None = None) -> Prior:
@@ -130,7 +133,9 @@ def fit_detector(
 def _forest_limits(scores: np.ndarray, budget: float, cadence: float) -> tuple[float, float]:
     """Return median and threshold of the forest's scores."""
     rate = rate_of(_FOREST_SHARE * budget, cadence, 1.0 / _FOREST_CLUSTER)
-    typical, threshold = float(np.median(scores)), forest_limit(scores, rate)
+    typical, own = float(np.median(scores)), forest_limit(scores, rate)
+    weight = (len(scores) / (len(scores) + _FOREST_YOUNG)) ** 2
+    threshold = weight * own + (1.0 - weight) * _HIGHEST_THRESHOLD
     return typical, max(min(threshold, _HIGHEST_THRESHOLD), typical + 0.01)
 
 

@@ -99,7 +99,7 @@ class Recipe(NamedTuple):
 
     profile: float = 1.0
     clusters: float = 1.0
-    shrink: float = 3000.0
+    shrink: float = 1000.0
     episode_step: float = 0.1
     hour_step: float = 0.45
     cross: float = 1.0
