@@ -21,6 +21,7 @@ from local_stack.readiness import api_url, missing_for_ready
 from local_stack.restarts import Restarts
 from local_stack.run_folder import RunFolder
 from local_stack.stack import Stack, endpoints_env
+from models.detection.budget_kernel import episodes_per_day
 from settings import PREFIX, Settings
 
 READY_SECONDS = 180.0
@@ -133,7 +134,12 @@ class Plant:
             self._say(f"stations: {program.last_lines(1).splitlines()[-1]}")
 
     def _env_of_home(self) -> dict[str, str]:
-        return {f"{PREFIX}HOME": str(self._home)}
+        """What our programs are told in any case: where home is, and one false alarm a station and day."""
+        settings = self._settings
+        budget = settings.false_alarm_budget
+        if "false_alarm_budget" not in settings.model_fields_set:
+            budget = 1.0 / episodes_per_day(1.0, settings.cadence_seconds)
+        return {f"{PREFIX}HOME": str(self._home), f"{PREFIX}FALSE_ALARM_BUDGET": repr(budget)}
 
     def _ports(self) -> dict[str, str]:
         chosen = {}

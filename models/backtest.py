@@ -14,10 +14,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.detection.backtest import TRAINING, Backtest, backtest, first_readings, readings_before, sensors_of
+from models.detection.budget_kernel import episodes_per_day
 from models.detection.errors import StationwatchError
 from models.detection.evaluation import Labels
 from models.detection.pooling import History
-from models.detection.witness_kernel import episodes_per_day
 from models.lifecycle.backtest_file import SUFFIXES, check_out, write_verdicts
 from models.lifecycle.history_file import Recorded, read_recorded
 from models.lifecycle.reading_table import milliseconds

@@ -28,7 +28,7 @@ class Prior:
     Args:
         sensors: names, in catalogue order.
         cadence: median interval between readings, s.
-        budget: false alarms the limits aim at; see `witness_kernel.episodes_per_day`.
+        budget: false alarms the limits aim at; see `budget_kernel.episodes_per_day`.
         gap_limit: s; silence longer than this, and than ten of the station's own intervals, is a gap.
         floor: least spread that is ever divided by.
         resolution: smallest step that the sensor reports, 0 when unknown.

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.detection.budget_kernel import episodes_per_day
 from models.detection.prior import GAUSSIAN_TAIL
-from models.detection.witness_kernel import TAIL, episodes_per_day
+from models.detection.witness_kernel import TAIL
 
 SHRINK = 1000  # readings of a Gaussian that a witness's tail is mixed with, so that fifty rows do not decide alone
 _FAR = 8.0  # mean excesses beyond which a value says more about faults in the data than about the tail

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.detection.budget_kernel import episodes_per_day
 from models.detection.jit import compiled
 
 # --- witnesses ------------------------------------------------------------------------------------------------------
@@ -87,6 +88,9 @@ _EPISODE_GAP, _EPISODE_AGAIN = 10, 60  # as in `episodes.py`
 _H_MOST = 8.0
 
 
+_episodes_per_day = compiled()(episodes_per_day)
+
+
 class Recipe(NamedTuple):
     """What the ablation of `benchmarks/detection` leaves out or changes; the stream always runs the defaults.
 
@@ -140,23 +144,6 @@ class PriorArrays(NamedTuple):
 
 
 @compiled()
-def episodes_per_day(budget: float, cadence: float) -> float:
-    """Return how many false alarm episodes a station may have a day.
-
-    Fast stations get more, as more happens to them, but by the root only. `budget` 1 means 0.75 a day at one reading a
-    minute, 5.8 at one a second, 0.15 at one in five minutes.
-
-    Args:
-        budget: the setting, dimensionless.
-        cadence: s.
-
-    Source: measured in a prototype on simulated stations and the NAB series.
-    """
-    ratio = 60.0 / cadence
-    return budget * 0.75 * (ratio if cadence >= 60.0 else math.sqrt(ratio))
-
-
-@compiled()
 def _expected(prior: np.ndarray) -> bool:
     """Whether the prior knows a sensor's spreads. If not, its first readings have to say them, and are not judged."""
     return prior[PRIOR_SPREAD + LEVEL] > 0.0
@@ -192,7 +179,7 @@ def _limit(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, lo
 @compiled()
 def _log_rate(pool: Pool, cadence: float) -> float:
     """Log of TAIL over the share of readings in which a witness of cluster length 1 may be beyond its limit."""
-    return math.log(TAIL * pool.witnesses * 86_400.0 / (episodes_per_day(pool.budget, cadence) * cadence))
+    return math.log(TAIL * pool.witnesses * 86_400.0 / (_episodes_per_day(pool.budget, cadence) * cadence))
 
 
 @compiled()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.detection.backtest import DUPLICATE, TRAINING, Backtest
+from models.detection.budget_kernel import episodes_per_day
 from models.detection.episodes import episodes
 from models.detection.evaluation import MARGIN, Labels, Outcome, evaluate
 from models.detection.pooling import History
 from models.detection.scored_rows import Rows, Scored
 from models.detection.verdict import RULES
-from models.detection.witness_kernel import episodes_per_day
 
 _DAY = 86_400.0
 

@@ -10,14 +10,15 @@ from histories import START_MS, make_history
 
 from models.detection.detector import Detector
 from models.detection.errors import StationwatchError
-from models.detection.features import feature_names
+from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
 from models.detection.pooling import History, settled_rows
 from models.detection.prior import Prior
 from models.detection.sensors import DEFAULT_SENSORS, Sensor
 from models.detection.state import ShardState
-from models.detection.tails import episodes_per_day, forest_limit, rate_of, witness_limit
+from models.detection.tails import Tail, forest_limit, rate_of, witness_tail
 from models.detection.training import fit_detector, fit_prior
+from models.detection.witness_kernel import CROSS_BAND, INNOVATION, LEVEL, episodes_per_day
 
 BUDGET = 1.0
 
@@ -25,7 +26,7 @@ BUDGET = 1.0
 def trained(history: History, sensors: tuple[Sensor, ...], trees: int = 50) -> tuple[Prior, Detector]:
     prior = fit_prior(history, sensors, BUDGET)
     forest, spec = fit_detector(history, sensors, prior, trees=trees, budget=BUDGET, rng=np.random.default_rng(7))
-    return prior, Detector(spec, PackedForest.from_sklearn(forest, feature_names(spec.sensors)))
+    return prior, Detector(spec, PackedForest.from_sklearn(forest, FEATURES))
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +40,19 @@ def test_prior_finds_what_the_stations_were_made_of(plant: tuple[History, Prior,
     _, prior, _ = plant
     assert prior.cadence == 1.0
     # White noise of 1 and a walk of 0.02 a step.
-    np.testing.assert_allclose(prior.diff_spread, np.sqrt(2.0), rtol=0.06)
-    np.testing.assert_allclose(prior.innovation_spread, 1.05, rtol=0.08)
-    assert ((prior.spread > 0.95) & (prior.spread < 1.6)).all()
-    np.testing.assert_allclose(prior.floor, 0.029)
-    assert ((prior.limits > 3.5) & (prior.limits < 8)).all()
+    np.testing.assert_allclose(prior.spread[:, INNOVATION], 1.08, rtol=0.05)
+    np.testing.assert_allclose(prior.spread[:, LEVEL], 1.05, rtol=0.08)
+    # Sensors that say nothing of each other: what is left of a band by the others' is the band itself.
+    np.testing.assert_allclose(prior.spread[:, CROSS_BAND], 0.9, rtol=0.1)
+    np.testing.assert_allclose(prior.floor, 0.01)
+    np.testing.assert_allclose(prior.resolution, 0.1)
+    correlation = prior.covariance[0] / np.sqrt(np.outer(np.diag(prior.covariance[0]), np.diag(prior.covariance[0])))
+    assert (np.abs(correlation - np.eye(3)) < 0.1).all()
+    # The tails of a Gaussian, but for levels that wander with the walk.
+    np.testing.assert_allclose(prior.tail_start[:, :LEVEL], 2.33, atol=0.2)
+    np.testing.assert_allclose(prior.tail_excess[:, :LEVEL], 0.34, atol=0.1)
+    assert ((prior.tail_start > 1.9) & (prior.tail_start < 3.5)).all()
+    assert ((prior.tail_shape >= -0.1) & (prior.tail_shape <= 0.1)).all()
     assert (prior.run_limit == 8).all()
 
 
@@ -95,6 +104,13 @@ def test_the_forest_can_fire(plant: tuple[History, Prior, Detector]) -> None:
     assert detector.forest.anomaly_score(far)[0] > detector.spec.forest_threshold > detector.spec.forest_typical
 
 
+def reach(prior: Prior) -> np.ndarray:
+    """How far each witness may go one time in 100,000 readings, in its own unit."""
+    tails = zip(prior.tail_start.flat, prior.tail_excess.flat, prior.tail_shape.flat, strict=True)
+    far = np.array([Tail(*tail).at(1e-5) for tail in tails]).reshape(prior.spread.shape)
+    return prior.spread * far
+
+
 def test_faults_in_training_hardly_move_the_limits() -> None:
     """Breaks when the spread or the tail is a plain mean: a spike in a thousand readings must not blind the version."""
     clean = make_history(np.random.default_rng(6), stations=5, readings=1000)
@@ -102,8 +118,8 @@ def test_faults_in_training_hardly_move_the_limits() -> None:
     hit = np.random.default_rng(7).random(len(dirty)) < 0.001
     dirty.values[hit, 0] += 30.0
     clean_prior, dirty_prior = (fit_prior(history, DEFAULT_SENSORS, BUDGET) for history in (clean, dirty))
-    reach = [prior.limits[0, 0] * prior.innovation_spread[0] for prior in (clean_prior, dirty_prior)]
-    assert reach[1] < 1.6 * reach[0]
+    clean_reach, dirty_reach = (reach(prior) for prior in (clean_prior, dirty_prior))
+    assert (dirty_reach[0] < 1.6 * clean_reach[0]).all()
 
 
 def test_a_stuck_station_in_training_does_not_switch_the_rule_off() -> None:
@@ -127,14 +143,19 @@ def test_still_sensor_switches_the_stuck_rule_off_and_one_step_is_no_anomaly() -
     assert not verdicts.is_anomaly[-1]
 
 
-def test_sensor_without_values_is_left_to_rules() -> None:
-    """Breaks when an all-missing sensor gives NaN, zero or a limit."""
+def test_sensor_without_values_has_to_show_itself() -> None:
+    """Breaks when an all-missing sensor gives NaN, or a spread or a limit out of nothing."""
     history = make_history(np.random.default_rng(11), stations=3, readings=200)
     history.values[:, 1] = np.nan
     prior, detector = trained(history, DEFAULT_SENSORS)
-    assert np.isinf(prior.limits[1]).all() and np.isinf(prior.run_limit[1])
-    assert np.isfinite(prior.spread).all() and (prior.spread > 0).all() and (prior.floor > 0).all()
+    assert np.isinf(prior.run_limit[1]) and np.isinf(prior.missing_limit[1])
+    assert (prior.spread[1] == 0).all() and (prior.spread[[0, 2]] > 0).all() and (prior.floor > 0).all()
     assert detector.spec.sensors == ("temperature", "noise")
+    fresh = make_history(np.random.default_rng(23), stations=1, readings=100)
+    blocks = ShardState(DEFAULT_SENSORS, prior).take(fresh).blocks
+    judged = (blocks.witnesses("ratio") != 0.0).any(axis=2)
+    assert not judged[:30, 1].any() and judged[30:, 1].all() and judged[1:, [0, 2]].all()
+    assert not detector.judge(blocks).is_anomaly.any()
     Prior.from_bytes(prior.to_bytes())
 
 
@@ -142,7 +163,9 @@ def test_resolution_is_learnt_where_it_is_not_configured() -> None:
     """Breaks when an unknown resolution leaves the floor at nothing: a still sensor's flicker is no anomaly."""
     sensors = tuple(replace(sensor, resolution=0.0) for sensor in DEFAULT_SENSORS)
     history = make_history(np.random.default_rng(12), stations=3, readings=200, resolution=0.5)
-    np.testing.assert_allclose(fit_prior(history, sensors, BUDGET).floor, 0.29 * 0.5, rtol=1e-3)
+    prior = fit_prior(history, sensors, BUDGET)
+    np.testing.assert_allclose(prior.resolution, 0.5, rtol=1e-3)
+    np.testing.assert_allclose(prior.floor, 0.1 * 0.5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.1])
@@ -152,7 +175,7 @@ def test_fifty_readings_of_one_station_give_a_model(missing: float) -> None:
     history = make_history(rng, stations=1, readings=50)
     history.values[rng.random(history.values.shape) < missing] = np.nan
     prior, detector = trained(history, DEFAULT_SENSORS)
-    assert ((prior.limits >= 3) & (prior.limits < 12)).all()
+    assert ((reach(prior) >= 3 * prior.spread) & (reach(prior) < 12 * prior.spread)).all()
     fresh = make_history(rng, stations=10, readings=500)
     assert detector.judge(ShardState(DEFAULT_SENSORS, prior).take(fresh).blocks).is_anomaly.mean() < 0.02
 
@@ -177,8 +200,11 @@ def test_history_without_values_is_refused_in_one_sentence() -> None:
 def test_more_than_three_sensors() -> None:
     """Breaks when something counts to three."""
     sensors = tuple(Sensor(f"sensor_{number}", resolution=0.1) for number in range(5))
-    _, detector = trained(make_history(np.random.default_rng(16), stations=3, readings=200, sensors=5), sensors)
-    assert len(detector.forest.feature_names) == 20
+    prior, detector = trained(make_history(np.random.default_rng(16), stations=3, readings=200, sensors=5), sensors)
+    fresh = make_history(np.random.default_rng(24), stations=1, readings=300, sensors=5)
+    fresh.values[-1, 4] += 12.0
+    verdicts = detector.judge(ShardState(sensors, prior).take(fresh).blocks)
+    assert verdicts.is_anomaly[-1] and not verdicts.is_anomaly[:-1].any()
 
 
 def test_a_given_prior_is_kept() -> None:
@@ -216,10 +242,18 @@ def test_limit_of_a_gaussian_is_about_its_quantile(rate: float) -> None:
     """Breaks when the tail is extrapolated with the wrong shape."""
     values = np.abs(np.random.default_rng(20).normal(size=200_000))
     exact = {1e-4: 3.89, 1e-5: 4.42}[rate]
-    assert witness_limit(values, rate) == pytest.approx(exact, rel=0.04)
+    assert witness_tail(values).at(rate) == pytest.approx(exact, rel=0.04)
+
+
+def test_few_values_hardly_move_a_tail() -> None:
+    """Breaks when fifty readings decide alone how far a witness may go, or none leave it without a limit."""
+    usual = witness_tail(np.zeros(0))
+    assert usual.at(1e-5) == pytest.approx(4.42, rel=0.02)
+    wild = witness_tail(np.abs(np.random.default_rng(21).normal(size=50)) * 3.0)
+    assert wild.at(1e-5) == pytest.approx(usual.at(1e-5), rel=0.25)
 
 
 def test_limits_of_values_that_never_move() -> None:
     """Breaks when a tail without width divides by zero."""
-    assert witness_limit(np.zeros(5000), 1e-5) == 3.0
+    assert 0.0 < witness_tail(np.zeros(5000)).at(1e-5) < 3.0
     assert forest_limit(np.full(100, 0.4), 1e-5) == pytest.approx(0.4)
