@@ -35,7 +35,7 @@ _RESUME_PAGE = 500
 NOWHERE = "0:0"
 """The id before the first reading: an empty one would make the client forget that it ever had one."""
 
-_ID = re.compile(r"[0-9]{1,6}:[0-9]{1,18}(,[0-9]{1,6}:[0-9]{1,18}){0,4095}", re.ASCII)
+_ID = re.compile(r"[0-9]{1,6}:[0-9]{1,18}(,[0-9]{1,6}:[0-9]{1,18})*", re.ASCII)
 _ABOUT = f"""Server-sent events, in the order of arrival, late readings included:
 - `anomaly`: the same document as in the list; `feedback` is null, nobody has judged it yet.
 - `status`: every few seconds and whenever it changes: `{{"store": true, "watching": true, "last_sign": "…"}}`. While

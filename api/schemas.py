@@ -243,7 +243,7 @@ def readings_to_judge(sensors: Iterable[Sensor]) -> Schema:
         "type": "object",
         "properties": {
             "schema_version": {"const": 1},
-            "station_id": STATION,
+            "station_id": nullable(STATION),
             "event_time": {"type": "string", "format": "date-time"},
             "seq": {"type": ["integer", "null"], "minimum": -(2**63), "maximum": 2**63 - 1},
             **members,
