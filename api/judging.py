@@ -13,6 +13,7 @@ import numpy as np
 from api.context import Context
 from api.problems import refuse
 from api.shapes import judged_shown, told
+from models.detection.errors import StateRefused
 from models.detection.sensors import Sensor
 from models.detection.verdict import Flag
 from storage import artefacts, stream
@@ -122,11 +123,13 @@ class Judge:
         held = statistics_of(store, ids)
         for station_id in ids:
             if station_id not in held:
-                said = f'Station {station_id} has no statistics yet; ask with "context": "global".'
-                raise refuse(404, "no-statistics", said)
+                raise _no_statistics(station_id)
         blocks = []
         for one in asked:
-            state = ShardState.from_bytes(held[str(one.station_id)], self.sensors, version.prior)
+            try:
+                state = ShardState.from_bytes(held[str(one.station_id)], self.sensors, version.prior)
+            except StateRefused as error:
+                raise _no_statistics(str(one.station_id)) from error
             blocks.append(state.take(_incoming([one], [str(one.station_id)])).blocks.rows)
         names = tuple(sensor.name for sensor in self.sensors)
         return self._shown(version.detector, Blocks(names, np.concatenate(blocks)))
@@ -171,6 +174,11 @@ class Judge:
             data = artefacts.get_artefact(store, identity.prior_sha256)[1]
             self._priors[identity.prior_sha256] = Prior.from_bytes(data)
         return self._priors[identity.prior_sha256]
+
+
+def _no_statistics(station_id: str) -> Exception:
+    said = f'Station {station_id} has no statistics that this release reads; ask with "context": "global".'
+    return refuse(404, "no-statistics", said)
 
 
 def _incoming(asked: Sequence[Asked], station_ids: list[str]) -> Incoming:

@@ -36,6 +36,7 @@ STATIONS = pa.schema(
         ("interval", pa.float32()),
         ("last_values", pa.binary()),
         ("open_minutes", pa.list_(pa.struct(_MINUTES[1:]))),
+        ("state", pa.binary()),
     ]
 )
 ACCEPTED = pa.schema(

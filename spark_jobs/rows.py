@@ -21,6 +21,7 @@ from storage.readings import ReadingRow, write_readings
 from storage.samples import SampleRow, write_samples
 from storage.session import connected
 from storage.stations import StationRow, write_stations
+from storage.statistics import StatisticsRow, write_statistics
 
 if TYPE_CHECKING:
     from spark_jobs.scoring import Judged, Sinks
@@ -47,6 +48,7 @@ def write_output(judged: Judged, sensors: tuple[Sensor, ...], sinks: Sinks, now_
     write_readings(store, columns.readings(sinks.readings_share), deadline, _say_waiting)
     write_minutes(store, _minute_rows(judged.output.minutes, names), deadline, _say_waiting)
     write_stations(store, _station_rows(judged.output.stations, names), deadline, _say_waiting)
+    write_statistics(store, _statistics_rows(judged.output.stations), deadline, _say_waiting)
     write_samples(store, columns.samples(sinks.samples_per_minute), deadline, _say_waiting)
     write_anomalies(store, columns.anomalies(), deadline, _say_waiting)
 
@@ -145,6 +147,11 @@ def _station_rows(stations: pa.Table, names: Sequence[str]) -> Iterator[StationR
             row["station_id"], row["clock_ms"], row["record_ms"], row["readings"], row["interval"] or None, last,
             open_minutes,
         )  # fmt: skip
+
+
+def _statistics_rows(stations: pa.Table) -> Iterator[StatisticsRow]:
+    for row in stations.select(["station_id", "state", "record_ms"]).to_pylist():
+        yield StatisticsRow(row["station_id"], row["state"], row["record_ms"])
 
 
 def _sensor_minutes(stats: bytes, names: Sequence[str]) -> dict[str, SensorMinute]:

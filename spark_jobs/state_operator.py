@@ -180,7 +180,7 @@ def _minutes(minutes: Minutes) -> pa.Table:
 
 
 def _stations(shard: ShardState, now_ms: int | None, *, flush: bool) -> pa.Table:
-    """Station rows that are due, with their open minutes."""
+    """Station rows that are due, with their open minutes and their own statistics."""
     now_ms = _FAR_FUTURE_MS if flush or now_ms is None else now_ms
     due = shard.due(now_ms, STATION_ROW_PAUSE_MS)
     open_by_station: dict[str, list[dict[str, object]]] = {}
@@ -195,6 +195,7 @@ def _stations(shard: ShardState, now_ms: int | None, *, flush: bool) -> pa.Table
         shard.cadences(due),
         pa.array(packed_floats(shard.last_values(due), "<f4"), pa.binary()),
         pa.array([open_by_station.get(station_id, []) for station_id in ids], STATIONS.field("open_minutes").type),
+        pa.array([shard.one_station_bytes(row) for row in due.tolist()], pa.binary()),
     ]
     shard.flushed(due)
     return pa.table(columns, schema=STATIONS)

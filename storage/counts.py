@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 
 from models.detection.verdict import severity_class
+from storage.anomalies import TIME_SLOTS
 from storage.session import READS_IN_FLIGHT, Store
-from storage.times import DAY_MS, HOUR_MS, MINUTE_MS, cql_date, floored
+from storage.times import DAY_MS, HOUR_MS, MINUTE_MS, cql_date, floored, steps
 from storage.walks import partitions_of
 from storage.writes import write_rows
 
@@ -113,7 +114,8 @@ def counted(
         end_ms: ms since the epoch.
         step_ms: length of a step, whole minutes; steps begin at its multiples since the epoch. None is one step.
         group: by what.
-        kept_before_ms: hours from this one on are counted directly, whatever `anomaly_counts` says of them.
+        kept_before_ms: below it `anomaly_counts` is known to hold every hour that has anomalies; from here on they are
+            counted directly.
 
     Raises:
         TooManyCounts: over `MOST_CELLS` cells.
@@ -121,29 +123,23 @@ def counted(
     """
     first_ms = start_ms if step_ms is None else floored(start_ms, step_ms)
     tally = _Tally(first_ms, step_ms or max(1, end_ms - start_ms), end_ms)
-    there = list(partitions_of(store, start_ms, end_ms))
-    direct = []
+    whole_start = floored(start_ms + HOUR_MS - 1, HOUR_MS)
     whole_end = min(floored(end_ms, HOUR_MS), kept_before_ms)
-    kept = {}
-    if any(start_ms <= hour < whole_end for hour, _ in there):
-        kept = _kept(store, start_ms, whole_end, there, group)
-    for hour, slot in there:
-        minutes = kept.get((hour, slot)) if start_ms <= hour < whole_end else None
-        if minutes is None:
-            direct.append((hour, slot, start_ms, end_ms))
-        else:
-            tally.add_minutes(hour, minutes)
+    edges = [(start_ms, end_ms)]
+    if whole_start < whole_end:
+        edges = [(start_ms, whole_start), (whole_end, end_ms)]
+        for hour, packed in _kept(store, whole_start, whole_end, group):
+            tally.add_minutes(hour, _decode(packed))
+    direct = [(*partition, low, high) for low, high in edges for partition in partitions_of(store, low, high)]
     for rows in _several(store, direct):
         tally.add_rows(rows, group)
     return tally.counted()
 
 
-def _kept(store: Store, start_ms: int, end_ms: int, there: list[Partition], group: Group) -> dict[Partition, Minutes]:
-    days = sorted({(floored(hour, DAY_MS), slot) for hour, slot in there if start_ms <= hour < end_ms})
-    answers = store.rows_of_all(SELECT_MINUTES[group], [(cql_date(day), slot, start_ms, end_ms) for day, slot in days])
-    return {
-        (hour, slot): _decode(packed) for (_, slot), rows in zip(days, answers, strict=True) for hour, packed in rows
-    }
+def _kept(store: Store, start_ms: int, end_ms: int, group: Group) -> Iterator[tuple[int, bytes]]:
+    """Yield the kept hours from start_ms to end_ms, one for each slot that had anomalies."""
+    days = [(cql_date(day), slot) for day in steps(start_ms, end_ms, DAY_MS) for slot in range(TIME_SLOTS)]
+    return chain.from_iterable(store.rows_of_all(SELECT_MINUTES[group], [(*day, start_ms, end_ms) for day in days]))
 
 
 def _several(store: Store, keys: list[tuple[int, int, int, int]]) -> Iterator[list[tuple[int, str, float, str | None]]]:

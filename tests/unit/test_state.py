@@ -67,6 +67,21 @@ def test_the_state_survives_its_bytes() -> None:
     np.testing.assert_array_equal(again.take(more).blocks.rows, shard.take(more).blocks.rows)
 
 
+def test_one_station_leaves_its_shard_whole() -> None:
+    """Breaks when a station that is judged beside the stream, from its own bytes, is judged otherwise than in it."""
+    shard = ShardState(DEFAULT_SENSORS, PRIOR)
+    rng = np.random.default_rng(2)
+    times = 1_790_000_000_000 + 1000 * np.repeat(np.arange(300), 3)
+    names = ["a", "long-name", "c"] * 300
+    shard.take(Incoming(names, times, times, np.arange(900), rng.normal(20.0, 1.0, (900, 3))))
+    alone = ShardState.from_bytes(shard.one_station_bytes(1), DEFAULT_SENSORS, PRIOR)
+    assert alone.ids == ["long-name"]
+    at = times[-1:] + 1000
+    reading = Incoming(["long-name"], at, at, np.array([900]), np.array([[25.0, 20.0, 20.0]]))
+    assert np.array_equal(alone.take(reading).blocks.rows, shard.take(reading).blocks.rows, equal_nan=True)
+    assert alone.to_bytes() == shard.one_station_bytes(1)
+
+
 def test_a_removed_sensor_is_dropped_and_the_others_keep_what_they_learnt() -> None:
     """Breaks when a changed catalogue mixes sensors up, or makes a plant warm up again."""
     shard = ShardState(DEFAULT_SENSORS, PRIOR)
