@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay bench-detection bench-live bench-api package screenshots settings-table java
+.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay bench-detection bench-explanations bench-live bench-api package screenshots settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ check: setup ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: bench-kernel bench-replay bench-detection bench-api ## every benchmark
+bench: bench-kernel bench-replay bench-detection bench-explanations bench-api ## every benchmark
 
 bench-kernel: setup ## the packed forest against scikit-learn
 	@exec $(BIN)/python -m benchmarks.kernel $(ARGS)
@@ -42,6 +42,9 @@ bench-replay: setup java ## a recorded real series through the whole pipeline
 
 bench-detection: setup ## the detector on simulated faults and public series; writes docs/detection.md
 	@exec $(BIN)/python -m benchmarks.detection $(ARGS)
+
+bench-explanations: setup ## whether verdicts are explained by the right sensor and cause, and what that costs
+	@exec $(BIN)/python -m benchmarks.explanations $(ARGS)
 
 bench-api: setup java ## the API at 50 requests/s while 1,000 readings/s flow in
 	@exec $(BIN)/python -m benchmarks.api $(ARGS)

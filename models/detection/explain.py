@@ -1,7 +1,7 @@
-"""Why a reading was flagged, as the JSON that is stored with it. For flagged readings only: it costs as much as judging.
+"""Why a reading was flagged, as the JSON that is stored with it. For flagged readings only.
 
 `contributions` says whose doing it is, `cause` what may be behind it, `actions` what to do, `sentence` all of it in
-words. What the members mean: docs/explanations.md.
+words. What the members mean, what it costs and how often it is right: docs/explanations.md.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from typing import Final, Literal
 import numpy as np
 
 LEAST_STATIONS: Final = 3
-ONE_STATION, WHOLE_HALL, UNKNOWN = "one_station", "whole_hall", "unknown"
+ONE_STATION: Final = "one_station"
+WHOLE_HALL: Final = "whole_hall"
+UNKNOWN: Final = "unknown"
 # Half a normal band: a station's mean of a minute is rarely so far off by itself, and a change of the hall that takes
 # one station out of its band takes the others about as far.
 _DEVIATES = 0.5

@@ -1,6 +1,6 @@
 """The smallest change of one sensor's value that would make a flagged reading normal, on request.
 
-A block says how far each witness is from its limit, not how it got there, so this is an estimate, with a tenth of the
+A block says how far each witness is from its limit, not how it got there, so this is an estimate, with some of the
 way to spare. Where the value has just jumped, the sensor's witnesses are taken to shrink in proportion as it nears
 typical, and with them what the other sensors miss of it; its restlessness stays. Where it has been away for longer the
 averages remember, whatever this reading had said: then a change can only end a run of equal or missing values. How
@@ -22,9 +22,10 @@ from models.detection.sensors import Sensor
 from models.detection.witness_kernel import CROSS_BAND, CROSS_LEVEL, INNOVATION
 
 _STEPS = 20  # of bisection: a millionth of the distance
-# A jump: its part of the sensor's largest ratio. Three readings after one it has sunk to this.
-_JUMP = 0.5
-_SPARE = 0.1  # of the change, because it is an estimate
+# The part of the sensor's largest ratio that `innovation` has where its value has just jumped; a reading later the
+# averages have moved, and it is less.
+_JUMP = 0.8
+_SPARE = 0.15  # of the change, because it is an estimate
 _VALUE, _QUALITY, _TYPICAL = (PER_SENSOR.index(name) for name in ("value", "quality", "typical"))
 _RUN, _MISSING_RUN = PER_SENSOR.index("run"), PER_SENSOR.index("missing_run")
 _RATIO = len(PER_SENSOR)
@@ -96,7 +97,7 @@ def _moved(blocks: Blocks, sensor: int, kept: np.ndarray, described: Sensor) -> 
     ratio[:, :, CROSS_BAND : CROSS_LEVEL + 1] *= part[:, np.newaxis]
     cells[:, :, _RATIO::2] = ratio
     rows[:, len(COMMON) :] = cells.reshape(len(rows), -1)
-    rows[:, _LASTING] = np.minimum(rows[:, _LASTING], np.maximum(np.abs(ratio).max(axis=(1, 2)), kept))
+    rows[:, _LASTING] = np.minimum(rows[:, _LASTING], np.abs(ratio).max(axis=(1, 2)))
     return rows
 
 
