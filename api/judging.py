@@ -134,17 +134,6 @@ class Judge:
         names = tuple(sensor.name for sensor in self.sensors)
         return self._shown(version.detector, Blocks(names, np.concatenate(blocks)))
 
-    def judge_block(self, version: Version, block: bytes) -> dict[str, Any]:
-        """Judge a stored block again.
-
-        Raises:
-            ArtefactRefused: of another layout, or of other sensors.
-        """
-        from models.detection.block import unpack_rows
-
-        names = tuple(sensor.name for sensor in self.sensors)
-        return self._shown(version.detector, unpack_rows([block], names))[0]
-
     def _shown(self, detector: Detector, blocks: Blocks) -> list[dict[str, Any]]:
         from models.detection.explain import verdict_documents
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
 from api.anomalies import found
 from api.context import Context
-from api.judging import Judge
+from api.judging import Judge, Version
 from api.openapi import ok
 from api.problems import refuse
 from api.query import STRICT, StrictQuery
 from api.schemas import ref
-from api.shapes import judged_shown, verdict_of
+from api.shapes import judged_shown, told
 from models.detection.errors import ArtefactRefused, NotFound
+from models.detection.sensors import Sensor
 
-SCORE_TOLERANCE = 1e-6
+if TYPE_CHECKING:
+    from models.detection.replay import Replayed
+
 _COMPARED = ("is_anomaly", "score", "severity", "severity_class", "state", "rules")
 
 
@@ -38,27 +42,31 @@ def replay_routes(context: Context, judge: Judge) -> APIBlueprint:
         row = found(store, anomaly_id)
         try:
             version = judge.version(store, row.model_version)
-            again = judge.judge_block(version, row.block or b"")
+            again = _again(version, row.block or b"", judge.sensors)
         except (NotFound, ArtefactRefused) as error:
             said = (
                 f"Model version {row.model_version}, or this anomaly's block, is not kept in a form this release reads."
             )
             raise refuse(409, "not-replayable", said) from error
-        stored = judged_shown(row.score, row.severity, row.flags, verdict_of(row))
-        recomputed = {name: again[name] for name in _COMPARED}
         return jsonify(
             {
                 "id": anomaly_id,
                 "model": {"name": context.settings.model_name, "version": str(row.model_version)},
-                "stored": {name: stored[name] for name in _COMPARED},
-                "recomputed": recomputed,
-                "equal": _equal(stored, recomputed),
+                "stored": _compared(row.score, row.severity, row.flags),
+                "recomputed": _compared(again.score, again.severity, again.flags),
+                "equal": again.equals(row.score, row.flags),
             }
         )
 
     return routes
 
 
-def _equal(stored: dict[str, Any], recomputed: dict[str, Any]) -> bool:
-    same = all(stored[name] == recomputed[name] for name in ("is_anomaly", "state", "rules"))
-    return same and abs(stored["score"] - recomputed["score"]) <= SCORE_TOLERANCE
+def _compared(score: float, severity: float, flags: int) -> dict[str, Any]:
+    shown = judged_shown(score, severity, flags, told({}))
+    return {name: shown[name] for name in _COMPARED}
+
+
+def _again(version: Version, block: bytes, sensors: Sequence[Sensor]) -> Replayed:
+    from models.detection.replay import replay
+
+    return replay(version.detector, block, sensors)
