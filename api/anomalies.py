@@ -12,15 +12,17 @@ from flask import Response, jsonify
 from api.bulkhead import Bulkhead
 from api.caching import revalidated
 from api.context import Context
+from api.explained import explained
 from api.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
 from api.identity import identity_of
 from api.interval import Interval, IntervalQuery, resolve
+from api.judging import Judge
 from api.openapi import also, ok
 from api.paging import Page, PageTokens
 from api.problems import refuse, refuse_parameter
 from api.query import STRICT, BoundedInteger, BoundedNumber, Choice, StationId, StrictQuery
 from api.records import elastic_record, lookout_record
-from api.schemas import NOT_YET, TEXT, ref
+from api.schemas import TEXT, ref
 from api.shapes import anomaly_shown, rounded
 from storage import anomalies
 from storage.anomalies import AnomalyRow, leading_sensor
@@ -54,7 +56,12 @@ class AnomaliesQuery(IntervalQuery):
 class OneQuery(StrictQuery):
     """Parameters of one anomaly."""
 
-    explain = Choice("shap", metadata={"description": "the share of each feature in the forest's score"})
+    explain = Choice(
+        "shap",
+        metadata={
+            "description": "adds exact shares, and the smallest change that is normal"
+        },
+    )
 
 
 class Filters(NamedTuple):
@@ -78,7 +85,7 @@ class Filters(NamedTuple):
         return walk_station(store, self.station_id, start_ms, place, wanted)
 
 
-def anomaly_routes(context: Context) -> APIBlueprint:
+def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
     """The list and one anomaly."""
     routes = APIBlueprint("anomalies", __name__, url_prefix="/api/v1", tag="Anomalies")
     routes.after_request(revalidated)
@@ -120,13 +127,17 @@ def anomaly_routes(context: Context) -> APIBlueprint:
 
     @routes.get("/anomalies/<anomaly_id>")
     @routes.input(OneQuery, location="query", arg_name="query", unknown=STRICT)
-    @routes.doc(summary="One anomaly", responses={200: ok("The anomaly.", ref("Anomaly"))})
+    @routes.doc(
+        summary="One anomaly",
+        description="`explain=shap` computes from the stored block with the model version that judged; 409 where one "
+        "of them is no longer kept.",
+        responses={200: ok("The anomaly.", ref("Anomaly"))},
+    )
     def one(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
         row = found(store, anomaly_id)
-        if "explain" in query:
-            raise refuse(501, "not-implemented", NOT_YET)
-        return jsonify(shown(context, store, [row])[0])
+        more = explained(judge, store, row) if "explain" in query else {}
+        return jsonify(shown(context, store, [row])[0] | more)
 
     return routes
 

@@ -107,7 +107,7 @@ def create_app(
         legacy_routes(context, counter, judge),
         page_routes(context),
         live_routes(context, live),
-        anomaly_routes(context),
+        anomaly_routes(context, judge),
         count_routes(context, counter),
         docs_routes(),
         feedback_routes(context),

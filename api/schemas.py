@@ -81,7 +81,16 @@ JUDGED = {
     "witnesses": listed(WITNESS),
     "rules": listed(RULE),
     "explanation": TEXT,
+    "cause": nullable(
+        record({"hint": {**TEXT, "description": "sensor_fault, process, environment or unknown"}, "evidence": TEXT})
+    ),
+    "action": nullable(record({"text": TEXT})),
+    "p_value": {**NULLABLE_NUMBER, "description": "share of the training readings that scored as high"},
 }
+SHAP = listed(record({"name": TEXT, "value": {**NUMBER, "description": "multiples of the limit"}}))
+SMALLEST_CHANGE = nullable(
+    record({"sensor": TEXT, "actual": NULLABLE_NUMBER, "normal": NUMBER, "change": NULLABLE_NUMBER})
+)
 FEEDBACK = record(
     {
         "verdict": {"enum": list(FEEDBACK_VERDICTS)},
@@ -104,6 +113,7 @@ ANOMALY = record(
         "model": ref("Model"),
         "feedback": nullable(ref("Feedback")),
     },
+    {"shap": SHAP, "smallest_change": SMALLEST_CHANGE},
 )
 INTERVAL = {"start": TIME, "end": TIME}
 NEXT_PAGE = {"next_page_token": {**TEXT, "description": "absent at the end; a page may be short and have one"}}

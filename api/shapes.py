@@ -55,6 +55,9 @@ def judged_shown(score: float, severity: float, flags: int, verdict: Mapping[str
         "witnesses": verdict["witnesses"],
         "rules": rules_of(flags),
         "explanation": verdict["explanation"],
+        "cause": verdict["cause"],
+        "action": verdict["action"],
+        "p_value": verdict["p_value"],
     }
 
 
@@ -73,7 +76,15 @@ def told(document: Mapping[str, Any]) -> dict[str, Any]:
         "sensors": [{name: sensor.get(name) for name in _SENSOR} for sensor in document.get("sensors", [])],
         "witnesses": [{name: witness.get(name) for name in _WITNESS} for witness in document.get("witnesses", [])],
         "explanation": str(document.get("explanation", "")),
+        "cause": _texts(document.get("cause"), ("hint", "evidence")),
+        "action": _texts(document.get("action"), ("text",)),
+        "p_value": document.get("p_value"),
     }
+
+
+def _texts(part: object, names: tuple[str, ...]) -> dict[str, str] | None:
+    """The named texts of a part of an explanation; None when an older release did not write it."""
+    return {name: str(part.get(name, "")) for name in names} if isinstance(part, dict) else None
 
 
 def feedback_shown(row: FeedbackRow) -> dict[str, Any]:

@@ -201,4 +201,3 @@ def test_what_comes_later_answers_501(api: FlaskClient, stored: list[AnomalyRow]
     for method, path in later:
         answer = api.open(path.replace("{", "").replace("}", ""), method=method.upper())
         assert (answer.status_code, answer.mimetype) == (501, "application/problem+json"), path
-    assert api.get(f"{path_of(stored[0])}?explain=shap").status_code == 501

@@ -168,6 +168,25 @@ def test_a_replay_gives_the_stored_verdict_and_says_when_it_does_not(
     assert shown["witnesses"] == msgspec.json.decode(row.verdict)["witnesses"]
 
 
+def test_an_anomaly_is_explained_on_request(
+    api: FlaskClient, store: Store, champion: LoadedArtefact, warm: ShardState
+) -> None:
+    """Breaks when exact shares do not come from the stored block, or a lost version is an error of the server."""
+    row = stored_odd_one(champion, warm)._replace(seq=7)
+    lost = row._replace(seq=8, model_version=77)
+    write_anomalies(store, [row, lost])
+    path = f"/api/v1/anomalies/{anomaly_id(*row[:3])}"
+    found = api.get(f"{path}?explain=shap").get_json()
+    assert [one["name"] for one in found["shap"]] == ["temperature", "humidity", "noise"]
+    assert max(found["shap"], key=lambda one: one["value"])["value"] > 1.0
+    change = found["smallest_change"]
+    assert change["sensor"] == "temperature" and change["normal"] < change["actual"] == 90.0
+    assert found["cause"]["hint"] and found["cause"]["evidence"] and found["action"]["text"]
+    assert 0.0 <= found["p_value"] < 0.02
+    assert "shap" not in api.get(path).get_json()
+    assert api.get(f"/api/v1/anomalies/{anomaly_id(*lost[:3])}?explain=shap").status_code == 409
+
+
 def test_without_a_model_there_is_no_verdict(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Breaks when an API that has no model yet answers with an error of its own."""
     with application(plant_settings(stack, tmp_path_factory.mktemp("home"))) as app:
