@@ -58,9 +58,7 @@ class OneQuery(StrictQuery):
 
     explain = Choice(
         "shap",
-        metadata={
-            "description": "adds exact shares, and the smallest change that is normal"
-        },
+        metadata={"description": "adds exact shares, and the smallest change that is normal"},
     )
 
 
