@@ -79,7 +79,7 @@ def test_same_seed_same_detector() -> None:
 
 
 def test_clean_readings_of_unknown_stations_are_rarely_flagged(plant: tuple[History, Prior, Detector]) -> None:
-    """Breaks when a limit or the forest's threshold is far too low. 36,000 readings may show 17 at the budget."""
+    """Breaks when a limit or the forest's threshold is far too low. 36,000 readings have a budget of 3 episodes."""
     _, prior, detector = plant
     fresh = make_history(np.random.default_rng(4), stations=20, readings=1800)
     verdicts = detector.judge(ShardState(DEFAULT_SENSORS, prior).take(fresh).blocks)
@@ -248,7 +248,7 @@ def test_limit_of_a_gaussian_is_about_its_quantile(rate: float) -> None:
 def test_few_values_hardly_move_a_tail() -> None:
     """Breaks when fifty readings decide alone how far a witness may go, or none leave it without a limit."""
     usual = witness_tail(np.zeros(0))
-    assert usual.at(1e-5) == pytest.approx(4.42, rel=0.02)
+    assert usual.at(1e-5) == pytest.approx(4.42, rel=0.04)
     wild = witness_tail(np.abs(np.random.default_rng(21).normal(size=50)) * 3.0)
     assert wild.at(1e-5) == pytest.approx(usual.at(1e-5), rel=0.25)
 
