@@ -15,7 +15,7 @@ from models.detection.block import WITNESSES, Blocks
 
 FEATURES = (*WITNESSES, "lasting")
 _LEVEL = WITNESSES.index("level")
-_FAR = 5.0  # limits beyond which a feature carries no more information
+FAR = 5.0  # limits beyond which a feature carries no more information
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,4 @@ def features(blocks: Blocks, reference: Reference) -> np.ndarray:
     # A witness that fires too often for the station has to say more, here as well.
     largest = (np.abs(ratio) / blocks.witnesses("h")).max(axis=1, initial=0.0)
     columns = np.concatenate([largest, blocks.common("lasting")[:, np.newaxis]], axis=1)
-    return np.minimum(columns, _FAR)
+    return np.minimum(columns, FAR)

@@ -14,7 +14,7 @@ import numpy as np
 from models.detection.block import IMPLAUSIBLE, PRESENT, Blocks
 from models.detection.detector import CALIBRATION, WARM_WEIGHT, Detector, Spec
 from models.detection.errors import StationwatchError
-from models.detection.features import FEATURES, Reference, features
+from models.detection.features import FAR, FEATURES, Reference, features
 from models.detection.forest import PackedForest
 from models.detection.kernel import ACCEPTED
 from models.detection.pooling import (
@@ -40,13 +40,12 @@ LEAST_READINGS = 30  # fewer say nothing about a tail
 FIT_ROWS = 65_536  # 1000 trees draw 256,000 rows; scikit-learn looks at all it is given for each tree
 THRESHOLD_ROWS = 200_000
 SAMPLES_PER_TREE = 256
-# A score the forest can reach with the clearest of faults. A threshold above it would switch the forest off.
-_HIGHEST_THRESHOLD = 0.8
 _FOREST_SHARE = 0.2  # of the budget
-_FOREST_CLUSTER = 3.0  # readings that an excursion of the forest's score lasts
-# With far fewer readings the highest threshold counts instead of the forest's own: they do not show how a station
-# behaves on other days, and the forest has no controller that would find out.
+_PER_CLUSTER = 1.0 / 3.0  # an excursion of the forest's score lasts some three readings
+# Readings that the forest's threshold needs: a short history does not show how stations behave on other days, and the
+# forest has no controller that would find out. Below some 12,000 it only adds to the score.
 _FOREST_YOUNG = 5000.0
+_NEVER = 1.0  # no score is higher
 
 
 def fit_prior(history: History, sensors: tuple[Sensor, ...], budget: float, recipe: Recipe | None = None) -> Prior:
@@ -116,7 +115,9 @@ def fit_detector(
     # Fitting on an array leaves no names, and without them a forest of other features would pass for this one.
     forest.feature_names_in_ = np.array(FEATURES, dtype=object)
     packed = PackedForest.from_sklearn(forest, FEATURES)
-    typical, threshold = _forest_limits(packed.anomaly_score(_some(rows, THRESHOLD_ROWS, rng)), budget, prior.cadence)
+    scores = packed.anomaly_score(_some(rows, THRESHOLD_ROWS, rng))
+    clearest = float(packed.anomaly_score(np.full((1, len(FEATURES)), FAR))[0])
+    typical, threshold = _forest_limits(scores, clearest, rate_of(_FOREST_SHARE * budget, prior.cadence, _PER_CLUSTER))
     spec = Spec(
         sensors=reference.sensors,
         centre=tuple(reference.centre.tolist()),
@@ -126,17 +127,15 @@ def fit_detector(
         budget=budget,
         trained=_facts(history, rows, trees, seed),
     )
-    scores = Detector(spec, packed).judge(shown.blocks).score
-    return forest, _calibrated(spec, scores)
+    return forest, _calibrated(spec, Detector(spec, packed).judge(shown.blocks).score)
 
 
-def _forest_limits(scores: np.ndarray, budget: float, cadence: float) -> tuple[float, float]:
-    """Return median and threshold of the forest's scores."""
-    rate = rate_of(_FOREST_SHARE * budget, cadence, 1.0 / _FOREST_CLUSTER)
-    typical, own = float(np.median(scores)), forest_limit(scores, rate)
+def _forest_limits(scores: np.ndarray, clearest: float, rate: float) -> tuple[float, float]:
+    """Return median and threshold of the forest's scores; `clearest` is its score of the clearest of faults."""
+    typical, own = float(np.median(scores)), min(forest_limit(scores, rate), clearest - 1e-3)
     weight = (len(scores) / (len(scores) + _FOREST_YOUNG)) ** 2
-    threshold = weight * own + (1.0 - weight) * _HIGHEST_THRESHOLD
-    return typical, max(min(threshold, _HIGHEST_THRESHOLD), typical + 0.01)
+    threshold = own + 2.0 * (1.0 - weight) * (clearest - own) if weight > 0.5 else _NEVER
+    return typical, max(threshold, typical + 1e-3)
 
 
 def _facts(history: History, rows: np.ndarray, trees: int, seed: int) -> dict[str, str | int | float]:

@@ -84,8 +84,10 @@ _REFERENCE_TAU, _SPREAD_TAU, _TAIL_TAU = 2880.0, 6000.0, 60_000.0
 _PROFILE_DAYS, _FOLLOW_DAYS = 7.0, 2.0
 _LASTING_TAU, _LASTING_MOST = 30.0, 3.0
 _CROSS_MEMORY, _CROSS_YOUNG, _RIDGE, _CROSS_CLIP = 6000.0, 300.0, 0.05, 20.0
+_LASTING_WEIGHT = 0.1
 _EPISODE_GAP, _EPISODE_AGAIN = 10, 60  # as in `episodes.py`
-_H_MOST = 8.0
+# h is forgotten within a day or two at a reading a minute: one fault does not hide the next day's.
+_H_MOST, _H_TAU = 8.0, 2000.0
 
 
 _episodes_per_day = compiled()(episodes_per_day)
@@ -104,7 +106,7 @@ class Recipe(NamedTuple):
     profile: float = 1.0
     clusters: float = 1.0
     shrink: float = 1000.0
-    episode_step: float = 0.1
+    episode_step: float = 0.3
     hour_step: float = 0.45
     cross: float = 1.0
     back: float = 12.0
@@ -167,7 +169,7 @@ def _limit(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, lo
     cluster = CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0
     far = max(log_rate - math.log(cluster), math.log(2.0))
     shape = prior[PRIOR_SHAPE + witness]
-    reach = math.expm1(shape * far) / shape if shape != 0.0 else far
+    reach = (1.0 - shape) * math.expm1(shape * far) / shape if shape != 0.0 else far
     limit = max(_LEAST_LIMIT, cell[TAIL_START + witness] + cell[TAIL_EXCESS + witness] * reach)
     n = cell[COUNT]
     limit *= 1.0 + math.sqrt(cluster / (n + 1.0))
@@ -356,9 +358,12 @@ def _describe(
         if judged and prior[PRIOR_START + witness] < math.inf:
             unit = _unit(cell, prior, witness)
             limit = _limit(cell, prior, recipe, witness, log_rate)
-            if witness in (INNOVATION, LEVEL):
-                # One step of the resolution is no anomaly, however still a sensor has been.
+            # One step of the resolution is no anomaly, however still a sensor has been.
+            if witness < NOISE and recipe.measure == 0.0:
                 limit = max(limit, 1.5 * prior[RESOLUTION] / unit)
+            elif witness >= CROSS_BAND and recipe.measure == 0.0:
+                of = BAND_12 if witness == CROSS_BAND else LEVEL_48
+                limit = max(limit, 1.5 * prior[RESOLUTION] / (_unit(cell, prior, of) * unit))
             ratio = w[witness] / (unit * limit)
         out[N_PER_SENSOR + 2 * witness] = ratio
         out[N_PER_SENSOR + 2 * witness + 1] = cell[CONTROL + witness] if begun else 1.0
@@ -373,11 +378,10 @@ def _learn(
     recipe: Recipe,
     value: float,
     dc: float,
-    decay: float,
     w: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Move a sensor's statistics by a reading that is not late. `decay` is what h loses per reading, as a factor."""
+    """Move a sensor's statistics by a reading that is not late."""
     if math.isnan(value):
         cell[MISSING_RUN] += 1.0
         return
@@ -386,7 +390,7 @@ def _learn(
     level_spread = _unit(cell, prior, LEVEL)
     for witness in range(N_WITNESSES):
         if prior[PRIOR_START + witness] < math.inf:
-            _learn_witness(cell, prior, recipe, witness, w[witness], out[N_PER_SENSOR + 2 * witness], decay)
+            _learn_witness(cell, prior, recipe, witness, w[witness], out[N_PER_SENSOR + 2 * witness])
     off = w[REST] - cell[REFERENCE]
     if n > YOUNG:
         moved = max(min(dc, 1.0) / _REFERENCE_TAU, 1.0 / (n + 1.0))
@@ -414,9 +418,7 @@ def _learn(
 
 
 @compiled()
-def _learn_witness(
-    cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, f: float, ratio: float, decay: float
-) -> None:
+def _learn_witness(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, f: float, ratio: float) -> None:
     """Move a witness's spread, tail and controller."""
     cluster = CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0
     n = cell[COUNT]
@@ -438,7 +440,7 @@ def _learn_witness(
     else:
         quiet = min(255.0, quiet + 1.0)
     cell[ALARM + witness] = quiet + 256.0 * within
-    cell[CONTROL + witness] = min(_H_MOST, max(1.0, h * decay))
+    cell[CONTROL + witness] = min(_H_MOST, math.exp(math.log(h) * (1.0 - 1.0 / _H_TAU)))
     root = math.sqrt(cluster)
     if n < YOUNG and not _expected(prior):
         rate, size = 1.0 / (n + 1.0), abs(f)
@@ -450,6 +452,9 @@ def _learn_witness(
     u = abs(f) / unit
     held = recipe.shrink * cluster
     rate = 1.0 / min(n + held, max(_TAIL_TAU, held))
+    if beyond and within > 0.0:
+        # A fault that lasts is one thing that happened, and says little about the tail.
+        rate *= _LASTING_WEIGHT
     start = cell[TAIL_START + witness]
     if u > start:
         excess = min(u - start, _FAR * prior[PRIOR_EXCESS + witness])
@@ -584,11 +589,9 @@ def observe(
     _learn_profile(station, cells, priors, values, dc * cadence / 86_400.0, dc, before, share, w)
     if crossed:
         _learn_cross(cells, priors, covariances, w)
-    # In balance with the steps up when episodes come as often as the budget allows.
-    decay = math.exp(-recipe.episode_step * TAIL * math.exp(-log_rate))
     for sensor in range(n_sensors):
         out = row[N_COMMON + sensor * SENSOR_WIDTH : N_COMMON + (sensor + 1) * SENSOR_WIDTH]
-        _learn(cells[sensor], priors[sensor], recipe, values[sensor], dc, decay, w[sensor], out)
+        _learn(cells[sensor], priors[sensor], recipe, values[sensor], dc, w[sensor], out)
     if elapsed > 0.0:
         # A gap says nothing about the cadence.
         known, rate = station[CADENCE], max(0.01, 1.0 / row[0])

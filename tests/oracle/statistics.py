@@ -88,7 +88,7 @@ class Statistics:
             if len(moments) > 1:
                 _learn_together(station, moments)
             for memory, moment in zip(memories, moments, strict=True):
-                _learn(memory, moment, dc, rate)
+                _learn(memory, moment, dc)
             _learn_cadence(station, elapsed, cadence)
         return row + [number for columns in described for number in columns]
 
@@ -147,8 +147,8 @@ def _learn_together(station: StationMemory, moments: list[Moment]) -> None:
                 station.together[cross, i, j] += rate * (z[i] * z[j] - station.together[cross, i, j])
 
 
-def _learn(memory: SensorMemory, moment: Moment, dc: float, rate: float) -> None:
-    """Move what is known of one sensor; `rate` as in `SensorMemory.limit`."""
+def _learn(memory: SensorMemory, moment: Moment, dc: float) -> None:
+    """Move what is known of one sensor."""
     kept, expected, value = memory.kept, memory.expected, moment.value
     if not moment.f:
         kept["missing"] += 1
@@ -157,7 +157,7 @@ def _learn(memory: SensorMemory, moment: Moment, dc: float, rate: float) -> None
     n, spread = kept["count"], memory.unit("level")
     for witness in LASTS:
         if expected.tails[witness][1] < math.inf:
-            _learn_controller(memory, witness, moment.ratio[witness], rate)
+            _learn_controller(memory, witness, moment.ratio[witness])
             _learn_witness(memory, witness, moment.f[witness])
     off = moment.rest - kept["reference"]
     if n > recipe.YOUNG:
@@ -181,7 +181,7 @@ def _learn(memory: SensorMemory, moment: Moment, dc: float, rate: float) -> None
     kept["last"], kept["count"] = value, n + 1
 
 
-def _learn_controller(memory: SensorMemory, witness: str, ratio: float, rate: float) -> None:
+def _learn_controller(memory: SensorMemory, witness: str, ratio: float) -> None:
     """Raise h with each episode and each further hour's worth of readings beyond it; else let it sink."""
     kept = memory.kept
     h, quiet = kept["h", witness], kept["quiet", witness]
@@ -194,8 +194,7 @@ def _learn_controller(memory: SensorMemory, witness: str, ratio: float, rate: fl
         elif kept["within", witness] == recipe.EPISODE_AGAIN:
             h *= math.exp(recipe.H_HOUR)
             kept["within", witness] = 0
-    # Sinks as fast as it rises when episodes come at the rate of the budget.
-    kept["h", witness] = min(recipe.H_MOST, max(1.0, h * math.exp(-recipe.H_EPISODE * rate)))
+    kept["h", witness] = min(recipe.H_MOST, h ** (1 - 1 / recipe.H_READINGS))
 
 
 def _learn_witness(memory: SensorMemory, witness: str, f: float) -> None:
@@ -210,6 +209,8 @@ def _learn_witness(memory: SensorMemory, witness: str, f: float) -> None:
     kept["spread", witness] += share * (recipe.SIGMA * size - kept["spread", witness])
     u, start, held = abs(f) / unit, kept["start", witness], recipe.TAIL_PRIOR * lasts
     share = 1 / min(n + held, max(recipe.TAIL_READINGS, held))
+    if kept["beyond", witness] and kept["within", witness] > 0:
+        share *= recipe.LATER_SHARE
     if u > start:
         excess = min(u - start, recipe.FAR_EXCESS * memory.expected.tails[witness][2])
         kept["excess", witness] += min(1.0, share / recipe.TAIL) * (excess - kept["excess", witness])

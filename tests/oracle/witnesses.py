@@ -40,7 +40,8 @@ TAIL_READINGS, TAIL_PRIOR = 60_000.0, 1000.0
 PROFILE_DAYS, FOLLOW_DAYS = 7.0, 2.0
 LASTING_READINGS, LASTING_MOST = 30.0, 3.0
 CROSS_READINGS, CROSS_PRIOR, RIDGE, CROSS_MOST = 6000.0, 300.0, 0.05, 20.0
-H_EPISODE, H_HOUR, H_MOST = 0.1, 0.45, 8.0
+H_EPISODE, H_HOUR, H_MOST, H_READINGS = 0.3, 0.45, 8.0, 2000.0
+LATER_SHARE = 0.1  # of a reading beyond the limit that is not its episode's first
 EPISODE_GAP, EPISODE_AGAIN = 10, 60
 
 
@@ -133,7 +134,7 @@ class SensorMemory:
         lasts, n = LASTS[witness], self.kept["count"]
         shape = self.expected.tails[witness][3]
         rarer = max(2.0, TAIL / (rate * lasts))
-        reach = (rarer**shape - 1) / shape if shape else math.log(rarer)
+        reach = (1 - shape) * (rarer**shape - 1) / shape if shape else math.log(rarer)
         limit = max(LEAST_LIMIT, self.kept["start", witness] + self.kept["excess", witness] * reach)
         limit *= 1 + math.sqrt(lasts / (n + 1))
         return limit * (1 + (3 * lasts + 15) / (n + 1)) if n < max(30, 5 * lasts) else limit
@@ -256,8 +257,9 @@ def describe(memory: SensorMemory, moment: Moment, rate: float) -> list[float]:
         ratio = 0.0
         if judged and expected.tails[witness][1] < math.inf:
             unit, limit = memory.unit(witness), memory.limit(witness, rate)
-            if witness in ("innovation", "level"):
-                limit = max(limit, STEPS_OF_RESOLUTION * expected.resolution / unit)
+            if witness != "noise":
+                own = memory.unit(CROSSED[witness]) if witness in CROSSED else 1.0
+                limit = max(limit, STEPS_OF_RESOLUTION * expected.resolution / (own * unit))
             ratio = as_kept(moment.f[witness] / (unit * limit))
         moment.ratio[witness] = ratio
         row += [ratio, kept["h", witness] if begun else 1.0]
