@@ -54,7 +54,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=_positive,
         metavar="B",
         help="false alarm episodes per station and day to aim at, at one reading a minute; default: the setting. "
-        "Beyond one a minute it grows with the root of the rate, below it shrinks with the rate",
+        "Beyond one a minute it grows with the rate to the power 0.4, below it shrinks with the rate",
     )
     parser.add_argument("--catalogue", help="units and plausible ranges: JSON, or the path of a file that holds it")
     parser.add_argument("--trees", type=_count, help="of the Isolation Forest; default: the setting")

@@ -94,7 +94,7 @@ class Statistics:
 
     def _episodes_per_day(self, cadence: float) -> float:
         faster = 60 / cadence
-        return self.budget * 0.75 * (faster if cadence >= 60 else math.sqrt(faster))
+        return self.budget * (faster if cadence >= 60 else faster**0.4)
 
     def _with_begun(self, station: StationMemory, values: list[float]) -> tuple[list[SensorMemory], Kept]:
         """The memories with sensors begun that have their first value; a late reading lets the caller forget them."""
