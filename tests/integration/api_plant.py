@@ -14,6 +14,8 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 from api.app import create_app
+from api.limits import check_time
+from api.store_handle import GuardedStore
 from local_stack.stack import Stack, endpoints_settings
 from models.detection.errors import StationwatchError
 from settings import Settings
@@ -43,7 +45,7 @@ def application(settings: Settings, now_ms: Callable[[], int] = lambda: NOW_MS) 
     """The application on the real store, its clock stopped; more patient than the API itself."""
     store = connect(StoreConfig.from_settings(settings))
     try:
-        yield create_app(settings, Given(store), now_ms)
+        yield create_app(settings, Given(GuardedStore(store, check_time)), now_ms)
     finally:
         store.close()
 

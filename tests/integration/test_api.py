@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from api_plant import application
 from flask.testing import FlaskClient
 
 from api.app import create_app, store_handle
@@ -75,10 +76,8 @@ def anomalies(store: Store) -> list[AnomalyRow]:
 @pytest.fixture
 def api(plant: Settings) -> Iterator[FlaskClient]:
     """The application on the real store, its clock stopped."""
-    handle = store_handle(plant)
-    handle.start()
-    yield create_app(plant, handle, lambda: NOW_MS).test_client()
-    handle.close()
+    with application(plant, lambda: NOW_MS) as app:
+        yield app.test_client()
 
 
 def _anomaly(event_ms: int, seq: int, station: str) -> AnomalyRow:
