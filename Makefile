@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-faults check bench bench-kernel bench-replay bench-detection bench-explanations bench-live bench-api package screenshots settings-table java
+.PHONY: help setup run down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-api package screenshots settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,10 +32,13 @@ check: setup ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: bench-kernel bench-replay bench-detection bench-explanations bench-api ## every benchmark
+bench: bench-kernel bench-state bench-replay bench-detection bench-explanations bench-api ## every benchmark
 
 bench-kernel: setup ## the packed forest against scikit-learn
 	@exec $(BIN)/python -m benchmarks.kernel $(ARGS)
+
+bench-state: setup ## the state step and the verdicts: speed and size
+	@exec $(BIN)/python -m benchmarks.state $(ARGS)
 
 bench-replay: setup java ## a recorded real series through the whole pipeline
 	@exec $(BIN)/python -m benchmarks.replay $(ARGS)

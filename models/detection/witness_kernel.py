@@ -440,7 +440,8 @@ def _learn_witness(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness:
     else:
         quiet = min(255.0, quiet + 1.0)
     cell[ALARM + witness] = quiet + 256.0 * within
-    cell[CONTROL + witness] = min(_H_MOST, math.exp(math.log(h) * (1.0 - 1.0 / _H_TAU)))
+    if h > 1.0:
+        cell[CONTROL + witness] = min(_H_MOST, math.exp(math.log(h) * (1.0 - 1.0 / _H_TAU)))
     root = math.sqrt(cluster)
     if n < YOUNG and not _expected(prior):
         rate, size = 1.0 / (n + 1.0), abs(f)
