@@ -74,7 +74,7 @@ def test_a_block_of_another_catalogue_is_refused(versions: tuple[Prior, Detector
 def test_equal_faults_get_equal_severity(versions: tuple[Prior, Detector, Detector], faulty: Blocks) -> None:
     """Breaks when a version's own training moves severities by more than 5 of 100."""
     _, first, second = versions
-    assert first.spec.forest_threshold != second.spec.forest_threshold and faulty.sensors == NAMES
+    assert first.spec.forest_typical != second.spec.forest_typical and faulty.sensors == NAMES
     by_first, by_second = first.judge(faulty), second.judge(faulty)
     both = by_first.is_anomaly & by_second.is_anomaly
     assert both.sum() > 100 and (by_first.is_anomaly == by_second.is_anomaly).mean() > 0.97
