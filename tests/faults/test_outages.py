@@ -41,7 +41,7 @@ def test_a_minute_without_cassandra_and_without_kafka_loses_nothing(
         publisher.publish(during)
         time.sleep(OUTAGE_SECONDS)
         stack.start("cassandra")
-        job.process.wait_until("the oracle's session is back", lambda: answers(session), 60)
+        job.process.wait_until("the oracle's session is back", lambda: answers(session), 240)
         job.wait_until_drained()
         stack.kill("kafka")
         time.sleep(OUTAGE_SECONDS)
