@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from storage.retries import DEADLINE_SECONDS, OnWait
 from storage.session import Store
-from storage.times import HOUR_MS, MINUTE_MS, floored
+from storage.times import HOUR_MS, MINUTE_MS, floored, steps
 from storage.writes import write_rows
 
 
@@ -53,6 +53,12 @@ def write_samples(
 def samples(store: Store, hour_ms: int) -> Iterator[SampleRow]:
     """Yield the samples of the hour that starts at `hour_ms`, by minute and slot."""
     return map(SampleRow._make, store.rows(SELECT, (hour_ms,)))
+
+
+def samples_between(store: Store, start_ms: int, end_ms: int) -> Iterator[SampleRow]:
+    """Yield the samples with start_ms <= event time < end_ms, hour by hour; each hour is one bounded partition."""
+    for hour_ms in steps(start_ms, end_ms, HOUR_MS):
+        yield from (row for row in samples(store, hour_ms) if start_ms <= row.event_ms < end_ms)
 
 
 def _keyed(row: SampleRow) -> tuple[int, tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""A model version as bytes: the forest (skops), its spec and the prior it was fitted with, in one zip file.
+"""A model version as bytes: forest (skops), spec, prior and the reference for drift, in one zip file.
 
 The sha256 of the zip is the version's identity. Loading compares it first and reads nothing before it fits: even the
 trusted type below reads out of bounds when its arrays are forged, so what protects is where the hash comes from.
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from models.detection.detector import Detector, Spec
+from models.detection.drift_reference import DriftReference
 from models.detection.errors import ArtefactRefused, FeatureMismatch
 from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
@@ -23,7 +24,7 @@ from models.detection.prior import Prior
 if TYPE_CHECKING:
     from sklearn.ensemble import IsolationForest
 
-FOREST, SPEC, PRIOR = "forest.skops", "detector.json", "prior.json"
+FOREST, SPEC, PRIOR, REFERENCE = "forest.skops", "detector.json", "prior.json", "drift_reference.npz"
 TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
 _LIBRARY = "scikit-learn"
 # zip has no earlier date; a fixed one makes equal contents equal bytes.
@@ -31,17 +32,23 @@ _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class Artefact(NamedTuple):
-    """The parts of a version as bytes: the forest as skops writes it, the spec and the prior as JSON."""
+    """The parts of a version as bytes: the forest as skops writes it, the spec and the prior as JSON.
+
+    `reference` is a `DriftReference`; empty in versions that were made without one.
+    """
 
     forest: bytes
     spec: bytes
     prior: bytes
+    reference: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Return the zip file; equal parts give equal bytes."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
-            for name, part in zip((FOREST, SPEC, PRIOR), self, strict=True):
+            for name, part in zip((FOREST, SPEC, PRIOR, REFERENCE), self, strict=True):
+                if name == REFERENCE and not part:
+                    continue
                 archive.writestr(zipfile.ZipInfo(name, _NO_DATE), part, zipfile.ZIP_DEFLATED, 6)
         return buffer.getvalue()
 
@@ -60,28 +67,40 @@ class Artefact(NamedTuple):
             )
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return cls(*(archive.read(name) for name in (FOREST, SPEC, PRIOR)))
+                reference = archive.read(REFERENCE) if REFERENCE in archive.namelist() else b""
+                forest, spec, prior = (archive.read(name) for name in (FOREST, SPEC, PRIOR))
+                return cls(forest, spec, prior, reference)
         except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError) as error:
             raise ArtefactRefused(f"the model artefact {found[:12]} is not a stationwatch artefact: {error}") from error
 
 
 @dataclass(frozen=True)
 class LoadedArtefact:
-    """A version ready to judge, and the prior it was fitted with."""
+    """A version ready to judge, and the prior it was fitted with; the reference for drift as bytes, few need it."""
 
     detector: Detector
     prior: Prior
     sha256: str
+    reference: bytes = b""
+
+    def drift_reference(self) -> DriftReference | None:
+        """Read the reference for drift; None for a version that carries none.
+
+        Raises:
+            ArtefactRefused: it is not a reference of this release.
+        """
+        return DriftReference.from_bytes(self.reference) if self.reference else None
 
 
-def pack(forest: IsolationForest, spec: Spec, prior: Prior) -> bytes:
+def pack(forest: IsolationForest, spec: Spec, prior: Prior, reference: DriftReference | None = None) -> bytes:
     """Return a version as bytes. Two packings of one forest differ: skops writes memory addresses."""
     from skops.io import dumps
 
     # Every tree sees every feature; one array for all of them instead of equal ones spares a fifth of loading.
     slim = copy.copy(forest)
     slim.estimators_features_ = [forest.estimators_features_[0]] * len(forest.estimators_features_)
-    return Artefact(dumps(slim), spec.to_json(), prior.to_bytes()).to_bytes()
+    compared = reference.to_bytes() if reference is not None else b""
+    return Artefact(dumps(slim), spec.to_json(), prior.to_bytes(), compared).to_bytes()
 
 
 def sha256_of(data: bytes) -> str:
@@ -108,7 +127,7 @@ def load(data: bytes, expected_sha256: str) -> LoadedArtefact:
         packed = PackedForest.from_sklearn(forest, FEATURES)
     except FeatureMismatch as error:
         raise ArtefactRefused(f"the artefact's forest does not fit its spec: {error}") from error
-    return LoadedArtefact(Detector(spec, packed), prior, expected_sha256)
+    return LoadedArtefact(Detector(spec, packed), prior, expected_sha256, parts.reference)
 
 
 def _forest_of(data: bytes) -> IsolationForest:

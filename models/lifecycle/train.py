@@ -10,13 +10,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.detection.artefact import pack
-from models.detection.detector import Spec
+from models.detection.detector import Detector, Spec
+from models.detection.drift_reference import make_reference
+from models.detection.features import FEATURES
+from models.detection.forest import PackedForest
 from models.detection.pooling import History
 from models.detection.prior import Prior
+from models.detection.samples import samples_of
 from models.detection.sensors import Sensor
 from models.detection.training import fit_detector, fit_prior
 from models.detection.witness_kernel import LEVEL
 from models.lifecycle.registry import Registry, Version
+
+REFERENCE_READINGS = 50_000
+"""Readings that the reference for drift is drawn from."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,12 @@ def fit(
         forest, spec = fit_detector(
             history, sensors, known, trees=trees, budget=budget, rng=np.random.default_rng(seed)
         )
+    with _timed(seconds, "reference"):
+        detector = Detector(spec, PackedForest.from_sklearn(forest, FEATURES))
+        shown = samples_of(history, sensors, known, REFERENCE_READINGS)
+        reference = make_reference(shown, detector, np.random.default_rng(seed))
     with _timed(seconds, "pack"):
-        artefact = pack(forest, spec, known)
+        artefact = pack(forest, spec, known, reference)
     return Training(artefact, spec, known, seconds)
 
 
