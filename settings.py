@@ -103,6 +103,29 @@ class Settings(BaseSettings):
         "faster stations get more",
     )
 
+    # Drift, and what follows from it
+    drift_check_minutes: float = Field(60.0, gt=0, description="pause between two drift checks of the retrainer, min")
+    drift_window_hours: float = Field(6.0, gt=0, le=168, description="length of a drift window, h")
+    drift_windows: int = Field(3, ge=1, le=50, description="windows in a row that a drift check looks at")
+    drift_persistent: int = Field(2, ge=1, le=50, description="how many of these a feature has to drift in")
+    drift_least_readings: int = Field(
+        500, ge=50, description="sampled readings below which a drift window says nothing"
+    )
+    retrain_automatically: bool = Field(
+        False, description="file a retraining when drift lasts, or when RETRAIN_EVERY_DAYS have passed"
+    )
+    retrain_every_days: float = Field(0.0, ge=0, description="days after which the policy retrains anyway; 0 is never")
+    retrain_cooldown_hours: float = Field(
+        24.0, ge=0, description="hours after a retraining in which the policy files none"
+    )
+    retrain_freeze: str = Field(
+        "", description="UTC times in which the policy files nothing, such as `Sat-Sun 00:00-24:00, 06:00-08:00`"
+    )
+    shadow_share: float = Field(
+        0.1, ge=0, le=1, description="share of readings that a challenger scores beside the champion"
+    )
+    retrainer_metrics_port: Port = Field(9109, description="Prometheus port of the retrainer; 0 is any free one")
+
     # The stations of `make run`
     stations: int = Field(
         25, ge=0, le=1_000_000, description="simulated stations; 0 is none, and none with your own Kafka unless set"

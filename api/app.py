@@ -13,6 +13,7 @@ from api.context import Context, wall_clock_ms
 from api.count_keeper import CountKeeper
 from api.counts import Counter, count_routes
 from api.docs import docs_routes
+from api.drift import drift_routes
 from api.exchange import register_exchange
 from api.feedback import feedback_routes
 from api.health import health_routes
@@ -39,6 +40,7 @@ from storage import (
     anomalies,
     artefacts,
     counts,
+    drift,
     feed,
     feedback,
     minutes,
@@ -71,6 +73,8 @@ WARMED_UP = (
     anomalies.SELECT_ONE,
     secrets.SELECT,
     tokens.SELECT,
+    drift.SELECT_SUMMARIES,
+    drift.SELECT_REPORT,
     feed.SELECT_FEED_HOURS,
     anomalies.SELECT_FEED,
 )
@@ -110,6 +114,7 @@ def create_app(
         anomaly_routes(context, judge),
         count_routes(context, counter),
         docs_routes(),
+        drift_routes(context),
         feedback_routes(context),
         predict_routes(context, judge),
         replay_routes(context, judge),

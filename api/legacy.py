@@ -11,6 +11,8 @@ from flask import Response, jsonify
 from api.body import json_object, refuse_strays, takes
 from api.context import Context
 from api.counts import Counter
+from api.drift import DEFAULT_RANGE, drift_document
+from api.drift_schemas import LEGACY_DRIFT
 from api.interval import resolve
 from api.judging import Asked, Judge
 from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
@@ -25,6 +27,7 @@ from storage.walks import latest
 
 # When these addresses were declared deprecated (RFC 9745): 2026-11-21.
 DEPRECATION = "@1795219200"
+NOT_CHECKED = "No drift check in the last 7 days."
 
 LEGACY_NAMES = {"humidity": "humidity", "noise_level": "noise", "temperature": "temperature"}
 """Field of the reference → sensor. They are always there, null for a sensor the catalogue does not have."""
@@ -97,13 +100,21 @@ def legacy_routes(context: Context, counter: Counter, judge: Judge) -> APIBluepr
             {"is_anomaly": verdict["is_anomaly"], "features": document, "model_version": str(version.number)}
         )
 
-    @routes.route("/check_drift_retrain", methods=["GET", "POST"])
+    @routes.get("/check_drift_retrain")
     @routes.doc(
-        summary="Drift, and a retraining",
-        description=NOT_YET,
-        responses={501: "Not yet."},
+        summary="The newest drift check",
+        description="Reports, and changes nothing; `POST` files a retraining.",
+        responses={200: ok("In words, and the checks of the last 7 days beside it.", LEGACY_DRIFT)},
         deprecated=True,
     )
+    def check_drift() -> Response:
+        interval = resolve({}, context.now_ms(), DEFAULT_RANGE)
+        document = drift_document(context.store.get(), context.settings.model_name, interval)
+        checks = document["checks"]
+        return jsonify({"msg": checks[0]["sentence"] if checks else NOT_CHECKED, "drift": document})
+
+    @routes.post("/check_drift_retrain")
+    @routes.doc(summary="File a retraining", description=NOT_YET, responses={501: "Not yet."}, deprecated=True)
     def check_drift_retrain() -> Response:
         return not_yet()
 

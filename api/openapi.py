@@ -9,6 +9,7 @@ from typing import Any
 from apiflask import APIFlask
 
 from api.auth import PUBLIC_ENDPOINTS, role_needed
+from api.drift_schemas import DRIFT_COMPONENTS
 from api.schemas import COMPONENTS, NULLABLE_NUMBER
 from api.wire import PROBLEM_MIMETYPE
 from models.detection.sensors import Sensor
@@ -110,7 +111,8 @@ def register_openapi(app: APIFlask) -> None:
 
     @app.spec_processor  # type: ignore[arg-type]
     def complete(spec: dict[str, Any]) -> dict[str, Any]:
-        spec["components"].setdefault("schemas", {}).update({"Problem": PROBLEM, "Checks": CHECKS, **COMPONENTS})
+        schemas = {"Problem": PROBLEM, "Checks": CHECKS, **COMPONENTS, **DRIFT_COMPONENTS}
+        spec["components"].setdefault("schemas", {}).update(schemas)
         spec["security"] = [{"bearer": []}, {}]
         problem = ok("A problem document.", {"$ref": "#/components/schemas/Problem"}, PROBLEM_MIMETYPE)
         for path in spec["paths"].values():

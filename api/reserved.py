@@ -11,7 +11,6 @@ from api.problems import problem
 from api.schemas import NOT_YET
 
 RESERVED = (
-    ("GET", "/drift", "drift", "How far readings have drifted from those of the training"),
     ("POST", "/jobs", "file_job", "File a job"),
     ("GET", "/jobs/<job_id>", "job", "One job"),
     ("GET", "/models", "models", "Model versions"),

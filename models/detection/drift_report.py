@@ -94,6 +94,31 @@ class ReferenceFacts(msgspec.Struct):
     hours: list[int]
 
 
+class DriftSummary(msgspec.Struct):
+    """A check in a few lines: for lists, metrics and the policy.
+
+    Args:
+        answer: of the report.
+        sentence: of the report.
+        persistent: of the report.
+        effects: feature → effect in the newest window that says anything; `flag_rate` is the share that is flagged.
+    """
+
+    answer: Answer
+    sentence: str
+    persistent: list[str]
+    effects: dict[str, float]
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, data: str) -> DriftSummary:
+        """Read a summary back."""
+        return msgspec.json.decode(data, type=cls)
+
+
 class DriftReport(msgspec.Struct):
     """A drift check.
 
@@ -123,6 +148,15 @@ class DriftReport(msgspec.Struct):
     def current(self) -> WindowDrift | None:
         """The newest window that says anything."""
         return next((window for window in reversed(self.windows) if window.insufficient is None), None)
+
+    def summary(self) -> DriftSummary:
+        """Return the report in short."""
+        effects = {}
+        if self.current is not None:
+            effects = {one.name: one.effect.effect for one in self.current.features if one.effect is not None}
+            if self.current.verdicts is not None:
+                effects[FLAG_RATE] = self.current.verdicts.flag_rate
+        return DriftSummary(self.answer, self.sentence, self.persistent, effects)
 
     def to_json(self) -> bytes:
         """Return the report as JSON."""

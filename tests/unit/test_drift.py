@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from iot_simulator.process import StationProcess
 from models.detection.artefact import load, pack, sha256_of
 from models.detection.block import COMMON, PER_SENSOR, SENSOR_WIDTH, Blocks
 from models.detection.detector import Detector
@@ -23,16 +22,14 @@ from models.detection.drift_report import DriftReport
 from models.detection.errors import ArtefactRefused
 from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
-from models.detection.pooling import History
 from models.detection.prior import Prior
 from models.detection.samples import HOUR_MS, Samples, samples_of
 from models.detection.sensors import DEFAULT_SENSORS
 from models.detection.training import fit_detector, fit_prior
 from models.detection.verdict import Flag
+from tests.simulated import DAY, simulated
 
-STATIONS, CADENCE = 20, 120
-FIRST = 1_767_571_200 // CADENCE  # a Monday, 2026-01-05T00:00Z
-DAY = 86_400 // CADENCE
+STATIONS = 20
 LIMITS = DriftLimits(window_ms=6 * HOUR_MS, draws=100)
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
 
@@ -45,17 +42,10 @@ class Plant(NamedTuple):
     now_ms: int
 
 
-def history(seed: int, first: int, ticks: int) -> History:
-    values = StationProcess(seed, range(STATIONS), DEFAULT_SENSORS, float(CADENCE)).block(first, ticks)
-    tick = np.repeat(np.arange(first, first + ticks, dtype=np.int64), STATIONS)
-    names = [f"s{number}" for number in range(STATIONS)] * ticks
-    return History(names, tick * CADENCE * 1000, tick * CADENCE * 1000, tick, values.reshape(-1, len(NAMES)))
-
-
 @pytest.fixture(scope="module")
 def plant() -> Plant:
     """Two days of training and the 18 hours behind them, of the same stations."""
-    whole = history(3, FIRST, 2 * DAY + DAY * 3 // 4)
+    whole = simulated(3, 2 * DAY + DAY * 3 // 4)
     cut = 2 * DAY * STATIONS
     training = next(iter(whole.parts(cut)))
     prior = fit_prior(training, DEFAULT_SENSORS, 1.0)
@@ -231,7 +221,7 @@ def test_a_reference_survives_its_bytes_and_the_artefact(plant: Plant) -> None:
     assert back.to_bytes() == data == plant.reference.to_bytes()
     np.testing.assert_allclose(back.rows, plant.reference.rows, rtol=1e-3, atol=1e-3)
     assert len(data) < 600_000
-    whole = history(3, FIRST, 300)
+    whole = simulated(3, 300)
     forest, spec = fit_detector(whole, DEFAULT_SENSORS, plant.prior, trees=5, budget=1.0, rng=np.random.default_rng(1))
     for reference in (None, plant.reference):
         artefact = pack(forest, spec, plant.prior, reference)

@@ -1,0 +1,78 @@
+"""`GET /api/v1/drift`: what the retrainer's drift checks found. Reading it checks and changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from apiflask import APIBlueprint
+from flask import Response, jsonify
+
+from api.caching import revalidated
+from api.context import Context
+from api.interval import Interval, IntervalQuery, resolve
+from api.openapi import ok
+from api.problems import refuse_parameter
+from api.query import STRICT
+from api.schemas import ref
+from api.times import rfc3339
+from models.detection.drift_report import DriftReport, DriftSummary
+from storage import drift
+from storage.session import Store
+from storage.times import DAY_MS
+
+DEFAULT_RANGE = "7d"
+LONGEST_MS = 31 * DAY_MS
+
+
+def drift_routes(context: Context) -> APIBlueprint:
+    """The newest report, and the checks of an interval in short."""
+    routes = APIBlueprint("drift", __name__, url_prefix="/api/v1", tag="Model")
+    routes.after_request(revalidated)
+
+    @routes.get("/drift")
+    @routes.input(IntervalQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(
+        summary="How far readings have moved away from the training",
+        description="The checks that the retrainer made in the interval (without one: the last 7 days; at most 31), "
+        "and the newest of them whole. Effect sizes decide; `insufficient_data` says how many readings went where.",
+        responses={200: ok("The checks.", ref("Drift"))},
+    )
+    def found(query: dict[str, Any]) -> Response:
+        interval = resolve(query, context.now_ms(), DEFAULT_RANGE)
+        if interval.end_ms - interval.start_ms > LONGEST_MS:
+            raise refuse_parameter("time_range", "too_long", "drift checks are listed for at most 31 days at once")
+        return jsonify(drift_document(context.store.get(), context.settings.model_name, interval))
+
+    return routes
+
+
+def drift_document(store: Store, model: str, interval: Interval) -> dict[str, Any]:
+    """The answer of `/drift`.
+
+    Raises:
+        StoreUnavailable: Cassandra is away.
+    """
+    checks = drift.summaries(store, model, *interval)
+    newest = drift.report(store, model, checks[0].checked_ms) if checks else None
+    return {
+        "model": model,
+        "report": None if newest is None else report_shown(DriftReport.from_json(newest)),
+        "checks": [check_shown(check) for check in checks],
+    }
+
+
+def check_shown(check: drift.DriftSummary) -> dict[str, Any]:
+    """One check in short."""
+    summary = msgspec.to_builtins(DriftSummary.from_json(check.summary))
+    return {"checked_time": rfc3339(check.checked_ms), "model_version": str(check.model_version), **summary}
+
+
+def report_shown(report: DriftReport) -> dict[str, Any]:
+    """One check, whole."""
+    document = msgspec.to_builtins(report)
+    document["model_version"] = str(document["model_version"])
+    document["checked_time"] = rfc3339(document.pop("checked_ms"))
+    for window in document["windows"]:
+        window["start"], window["end"] = rfc3339(window.pop("start_ms")), rfc3339(window.pop("end_ms"))
+    return document

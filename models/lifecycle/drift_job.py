@@ -1,0 +1,79 @@
+"""The drift check of the retrainer: the stored samples of the last hours against the champion's own training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.detection import artefact
+from models.detection.drift import DriftLimits
+from models.detection.drift import check_drift as compare
+from models.detection.drift_report import DriftReport
+from models.detection.sensors import Sensor
+from models.lifecycle.registry import Registry, Version
+from models.lifecycle.sample_window import read_window
+from settings import Settings
+from storage.drift import DriftSummary, put_report
+from storage.session import Store
+
+
+def limits_from(settings: Settings) -> DriftLimits:
+    """Return what the settings say of drift."""
+    return DriftLimits(
+        window_ms=int(settings.drift_window_hours * 3_600_000),
+        windows=settings.drift_windows,
+        persistent=min(settings.drift_persistent, settings.drift_windows),
+        least_rows=settings.drift_least_readings,
+    )
+
+
+@dataclass
+class DriftCheck:
+    """Checks the champion, whoever that is at the moment; its artefact is fetched once.
+
+    Args:
+        store: with the samples, and for the reports.
+        registry: knows the champion.
+        sensors: the stream's catalogue.
+        limits: what counts as drift.
+    """
+
+    store: Store
+    registry: Registry
+    sensors: tuple[Sensor, ...]
+    limits: DriftLimits
+    _known: tuple[Version, artefact.LoadedArtefact] | None = field(default=None, repr=False)
+
+    def check(self, now_ms: int) -> DriftReport | None:
+        """Look at the windows before `now_ms` and store the report; None while there is no champion.
+
+        The same moment again gives the same report.
+
+        Raises:
+            Retryable: Cassandra or MLflow is away; nothing was stored.
+            ArtefactRefused: the champion's artefact cannot be used.
+        """
+        champion = self.registry.champion()
+        if champion is None:
+            return None
+        loaded = self._loaded(champion)
+        names = tuple(sensor.name for sensor in self.sensors)
+        start_ms = now_ms - self.limits.windows * self.limits.window_ms
+        report = compare(
+            read_window(self.store, names, start_ms, now_ms).samples,
+            loaded.drift_reference(),
+            loaded.detector,
+            version=champion.number,
+            now_ms=now_ms,
+            limits=self.limits,
+            rng=np.random.default_rng(now_ms),
+        )
+        summary = DriftSummary(now_ms, champion.number, report.summary().to_json())
+        put_report(self.store, self.registry.model_name, summary, report.to_json().decode())
+        return report
+
+    def _loaded(self, champion: Version) -> artefact.LoadedArtefact:
+        if self._known is None or self._known[0] != champion:
+            self._known = champion, artefact.load(self.registry.fetch(champion), champion.sha256)
+        return self._known[1]
