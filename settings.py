@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.detection.errors import SettingsError
+from models.detection.groups import StationGroups
 from models.detection.sensors import DEFAULT_SENSORS, Sensor, check_catalogue
 
 if TYPE_CHECKING:
@@ -151,20 +152,51 @@ class Settings(BaseSettings):
         30.0, gt=0, description="the stream counts as stale after this many seconds without a sign, s"
     )
 
+    # Alarms
+    alertmanager_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Alertmanager that alarms are told to, such as `http://127.0.0.1:9093`; empty: none",
+    )
+    page_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="address of the page for links in notifications; empty: this machine at API_PORT",
+    )
+    alarm_fired: int = Field(
+        3, ge=1, le=100, description="an alarm is worth telling once this many readings were abnormal, or a rule fired"
+    )
+    alarm_of: int = Field(5, ge=1, le=100, description="readings of a station among which ALARM_FIRED are looked for")
+    alarm_quiet_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="an alarm is over after this long without an abnormal reading, s"
+    )
+    station_groups: Annotated[dict[str, str | tuple[str, ...]], NoDecode] = Field(
+        {},
+        description="which stations stand together: JSON of group name → list of three or more ids, or a pattern "
+        "like `station-00*`; or the path of a file that holds it",
+    )
+    alarms_metrics_port: Port = Field(9110, description="Prometheus port of the alarms process; 0 is any free one")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least severe line that is logged"
     )
 
-    @field_validator("sensors", mode="before")
+    @field_validator("sensors", "station_groups", mode="before")
     @classmethod
-    def _read_sensors(cls, value: object) -> object:
-        """Accept a JSON list, or the path of a file that holds one."""
+    def _read_json(cls, value: object) -> object:
+        """Accept JSON, or the path of a file that holds it."""
         if not isinstance(value, str):
             return value
         import json
 
-        text = value if value.lstrip().startswith("[") else Path(value).expanduser().read_text(encoding="utf-8")
+        text = value if value.lstrip()[:1] in "[{" else Path(value).expanduser().read_text(encoding="utf-8")
         return json.loads(text)
+
+    @field_validator("station_groups")
+    @classmethod
+    def _check_groups(cls, value: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+        StationGroups(value)
+        return value
 
     @field_validator("sensors")
     @classmethod
@@ -183,6 +215,12 @@ class Settings(BaseSettings):
         if not 0 < share < 1:
             raise ValueError("expected all, none, or a share between 0 and 1")
         return value
+
+    @model_validator(mode="after")
+    def _check_alarm_counts(self) -> Self:
+        if self.alarm_fired > self.alarm_of:
+            raise ValueError(f"ALARM_FIRED={self.alarm_fired} is more than ALARM_OF={self.alarm_of}; expected at most")
+        return self
 
     @model_validator(mode="after")
     def _refuse_open_bind(self) -> Self:
@@ -208,6 +246,11 @@ class Settings(BaseSettings):
     def contact_points(self) -> list[str]:
         """Cassandra contact points, without port."""
         return [host.strip() for host in (self.cassandra_hosts or "127.0.0.1").split(",")]
+
+    @property
+    def page_address(self) -> str:
+        """Address of the page, without a slash at its end."""
+        return (self.page_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
 
     @property
     def checkpoint_uri(self) -> str:

@@ -1,0 +1,1 @@
+"""The alarms process: folds a station's anomalies into episodes that people handle, and tells Alertmanager."""

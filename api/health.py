@@ -12,6 +12,7 @@ from api.openapi import LIVE, READY, ok
 from api.problems import RETRY_AFTER_SECONDS, problem
 from api.store_handle import STORE_AWAY
 from api.times import rfc3339
+from models.detection.silence import is_stale
 from storage import artefacts, stream
 from storage.session import Store
 
@@ -81,8 +82,3 @@ def _stream(context: Context, store: Store) -> Check:
         return Check("stream", False, "the stream has never given a sign")
     detail = f"last sign {rfc3339(sign)}"
     return Check("stream", not is_stale(sign, context.now_ms(), context.settings.api_stale_seconds), detail)
-
-
-def is_stale(sign_ms: int | None, now_ms: int, stale_seconds: float) -> bool:
-    """Whether the stream has been silent for longer than `stale_seconds`."""
-    return sign_ms is None or now_ms - sign_ms > 1000 * stale_seconds

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.context import Context
-from api.health import is_stale
 from api.shapes import anomaly_shown
 from api.store_handle import STORE_AWAY
 from api.times import rfc3339
 from models.detection.errors import StoreUnavailable
+from models.detection.silence import is_stale
 from storage.anomalies import AnomalyRow
 from storage.feed import Position, arrived
 from storage.stream import Progress, progress

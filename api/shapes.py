@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from api.identity import anomaly_id
-from api.silence import is_silent
 from api.times import rfc3339
 from models.detection.sensors import Sensor
+from models.detection.silence import is_silent
 from models.detection.verdict import Flag, rules_of, severity_class
 from storage.anomalies import AnomalyRow
 from storage.feedback import FeedbackRow

@@ -14,7 +14,6 @@ from api.bulkhead import Bulkhead
 from api.caching import revalidated
 from api.context import Context
 from api.export import ABOUT_LINES, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
-from api.health import is_stale
 from api.interval import Interval, IntervalQuery, resolve
 from api.openapi import also, ok
 from api.paging import Page, PageTokens
@@ -25,6 +24,7 @@ from api.shapes import minute_shown, reading_shown, station_shown
 from models.detection.errors import NotFound
 from models.detection.reading import STATION_ID
 from models.detection.sensors import Sensor
+from models.detection.silence import is_stale
 from storage import stream
 from storage.minutes import MinuteRow, SensorMinute, minutes_of
 from storage.readings import ReadingPlace, readings_of, readings_page

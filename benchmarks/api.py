@@ -91,7 +91,14 @@ def running(stations: int, home: Path) -> Iterator[Plant]:
     Raises:
         SystemExit: it did not become ready; with its last lines.
     """
-    named = {"HOME": home, "KAFKA_PORT": 0, "CASSANDRA_PORT": 0, "API_PORT": 0, "STREAM_METRICS_PORT": 0}
+    named = {
+        "HOME": home,
+        "KAFKA_PORT": 0,
+        "CASSANDRA_PORT": 0,
+        "API_PORT": 0,
+        "STREAM_METRICS_PORT": 0,
+        "ALARMS_METRICS_PORT": 0,
+    }
     named |= {"STATIONS": stations, "API_REQUESTS_PER_MINUTE": 0, "LOG_LEVEL": "WARNING"}
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == f"{PREFIX}CACHE"}
     environment = own | {f"{PREFIX}{name}": str(value) for name, value in named.items()} | {"PYTHONPATH": str(ROOT)}

@@ -100,6 +100,7 @@ class Plant:
         self._join("schema and registry", [schema], lambda: model is None or self._model.registry_open.is_set())
         # It opens Spark and then waits for the model, so that the two starts overlap.
         self._start_program("stream", ["-m", "spark_jobs.detect_anomalies"])
+        self._start_program("alarms", ["-m", "alarms"])
         self._join("model", [model] if model else [])
         self._start_stations()
         self._wait_ready()
@@ -143,7 +144,7 @@ class Plant:
 
     def _ports(self) -> dict[str, str]:
         chosen = {}
-        for name in ("api_port", "stream_metrics_port"):
+        for name in ("api_port", "stream_metrics_port", "alarms_metrics_port"):
             port, variable = getattr(self._settings, name), PREFIX + name.upper()
             if port and is_taken(port):
                 raise StackError(

@@ -13,7 +13,15 @@ from local_stack.programs import Program
 
 # In the order in which they are stopped, with the seconds each may take: the stations flush what is in flight, the
 # stream ends its batch.
-STOP_SECONDS = {"stations": 30.0, "stream": 60.0, "api": 20.0, "train": 10.0, "history": 10.0, "schema": 10.0}
+STOP_SECONDS = {
+    "stations": 30.0,
+    "stream": 60.0,
+    "alarms": 15.0,
+    "api": 20.0,
+    "train": 10.0,
+    "history": 10.0,
+    "schema": 10.0,
+}
 # All of them, and the servers.
 _RUN_STOP_SECONDS = 180.0
 

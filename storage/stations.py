@@ -31,6 +31,15 @@ class StationRow(NamedTuple):
     open_minutes: dict[int, dict[str, SensorMinute]]
 
 
+class Heard(NamedTuple):
+    """When a station was last heard, by the record time of its reading number `readings`, ms since the epoch."""
+
+    station_id: str
+    last_record_ms: int
+    readings: int
+    typical_interval_seconds: float | None
+
+
 INSERT = """
 INSERT INTO stations (slot, station_id, clock, last_record_time, readings, typical_interval_seconds, sensors,
     open_minutes)
@@ -41,6 +50,8 @@ SELECT station_id, toUnixTimestamp(clock), toUnixTimestamp(last_record_time), re
     sensors, open_minutes
 FROM stations WHERE slot = ?"""
 SELECT_SLOT = _SELECT
+SELECT_HEARD = """
+SELECT station_id, toUnixTimestamp(last_record_time), readings, typical_interval_seconds FROM stations WHERE slot = ?"""
 SELECT_ONE = _SELECT + " AND station_id = ?"
 SELECT_AFTER = _SELECT + " AND station_id > ? LIMIT ?"
 
@@ -66,6 +77,12 @@ def stations(store: Store) -> Iterator[StationRow]:
     """Yield every station, by slot and then by id."""
     for slot in range(STATION_SLOTS):
         yield from map(_row, store.rows(SELECT_SLOT, (slot,)))
+
+
+def heard(store: Store) -> Iterator[Heard]:
+    """Yield when each station was last heard, by slot."""
+    for slot in range(STATION_SLOTS):
+        yield from map(Heard._make, store.rows(SELECT_HEARD, (slot,)))
 
 
 def stations_page(store: Store, after_id: str, limit: int) -> tuple[list[StationRow], str | None]:

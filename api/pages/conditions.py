@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.silence import is_silent
+from models.detection.silence import is_silent
 from models.detection.verdict import severity_class
 from storage.stations import StationRow
 

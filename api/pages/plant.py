@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from api.context import Context
-from api.health import is_stale
 from api.pages.conditions import CONDITIONS, RANK, condition_of, trouble
 from api.pages.folding import Episode
 from api.pages.links import anomaly_url, station_url
@@ -13,6 +12,7 @@ from api.pages.watch import BACK_MS, Look
 from api.pages.words import label, length, number, unit_shown
 from api.times import clock
 from models.detection.sensors import Sensor
+from models.detection.silence import is_stale
 from storage.stations import StationRow
 from storage.times import HOUR_MS
 

@@ -10,7 +10,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-LEAST_STATIONS: Final = 3
+from models.detection.groups import LEAST_STATIONS
+
 ONE_STATION: Final = "one_station"
 WHOLE_HALL: Final = "whole_hall"
 UNKNOWN: Final = "unknown"

@@ -31,6 +31,7 @@ def env_of(settings: Settings) -> dict[str, str]:
     """All settings as environment variables, so that nothing around the test shines through."""
     plain = {name: getattr(settings, name) for name in type(settings).model_fields}
     plain["sensors"] = json.dumps([asdict(sensor) for sensor in settings.sensors])
+    plain["station_groups"] = json.dumps(settings.station_groups)
     return {f"{PREFIX}{name.upper()}": "" if value is None else str(value) for name, value in plain.items()}
 
 

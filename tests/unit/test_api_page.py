@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from api.health import is_stale
 from api.legacy import shown
 from api.pages.words import number as _number
-from api.silence import is_silent
 from api.times import ago, rfc3339
 from models.detection.sensors import DEFAULT_SENSORS, Sensor
+from models.detection.silence import is_silent, is_stale
 from storage.anomalies import AnomalyRow
 
 ROW = AnomalyRow(
