@@ -87,6 +87,20 @@ class Settings(BaseSettings):
     champion_poll_seconds: float = Field(5.0, gt=0, description="how often the stream looks for another champion, s")
     stream_metrics_port: Port = Field(9108, description="Prometheus port of the stream; 0 is any free one")
 
+    simulator_metrics_port: Port = Field(
+        0, description="Prometheus port of the simulated stations; 0 is none, with `make run` any free one"
+    )
+    levels_metrics_port: Port = Field(9111, description="Prometheus port of the plant's levels; 0 is any free one")
+    metrics_host: str = Field("127.0.0.1", description="address on which all but the API serve metrics")
+    server_metrics: bool = Field(
+        True, description="Kafka, Cassandra and Spark of `make run` serve their JVM's metrics (JMX agent)"
+    )
+    spark_ui_port: Port = Field(
+        0,
+        description="port of Spark's page and Prometheus servlet, on loopback; 0 is none, with `make run` any free one",
+    )
+    spark_java_options: str = Field("", description="further Java options of the Spark driver, such as a -javaagent")
+
     # What is kept
     readings_kept: str = Field("all", description="`all`, `none`, or a share of whole stations such as `0.1`")
     readings_ttl_days: int = Field(30, ge=1, le=3650, description="days readings are kept in Cassandra")

@@ -39,7 +39,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     metrics = AlarmMetrics()
-    print(f"alarms: metrics at {metrics.serve(settings.alarms_metrics_port)}", flush=True)
+    print(f"alarms: metrics at {metrics.serve(settings.metrics_host, settings.alarms_metrics_port)}", flush=True)
     poster = None
     if settings.alertmanager_url:
         poster = Poster(Alertmanager(settings.alertmanager_url), wall_clock_ms, metrics.failed)

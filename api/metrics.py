@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from api.context import Context
+from api.plant_metrics import StationsCollector
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.3, 0.5, 1.0, 2.0, 5.0)
@@ -40,6 +41,7 @@ def register_metrics(app: APIFlask, context: Context) -> None:
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    registry.register(StationsCollector(context))  # type: ignore[arg-type]
     build = Gauge("iot_build_info", "Always 1; the label names the build.", ["version"], registry=registry)
     build.labels(build_version()).set(1)
     seconds = Histogram(

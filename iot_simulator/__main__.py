@@ -17,6 +17,7 @@ from typing import Any
 from iot_simulator.fault_plan import FaultPlan
 from iot_simulator.fault_schedule import parse_fault, schedule
 from iot_simulator.live import LiveStations, first_tick_after
+from iot_simulator.metrics import PublisherMetrics, serve
 from iot_simulator.process import StationProcess
 from iot_simulator.publisher import Publisher
 from iot_simulator.units import milliseconds, parse_duration, parse_time
@@ -56,7 +57,11 @@ def _run(chosen: argparse.Namespace, settings: Settings) -> int:
         tick = first_tick_after(time.time(), chosen.cadence)
         plan = FaultPlan(process, chosen.fault_rate, schedule(process, faults, tick))
         topics = {"readings_topic": settings.readings_topic, "labels_topic": settings.labels_topic}
-        LiveStations(process, plan, publisher, now=time.time, **topics).run(tick, ticks, stop)
+        stations = LiveStations(process, plan, publisher, now=time.time, **topics)
+        if settings.simulator_metrics_port:
+            metrics = PublisherMetrics(publisher, list(topics.values()), lambda: stations.behind_seconds)
+            logging.info("metrics: %s", serve(settings.metrics_host, settings.simulator_metrics_port, metrics))
+        stations.run(tick, ticks, stop)
     return _finish(publisher, settings)
 
 

@@ -55,6 +55,7 @@ class LiveStations:
         self._keys = [name.encode() for name in self._ids]
         self._names = [sensor.name for sensor in process.sensors]
         self._said_late = False
+        self.behind_seconds = 0.0
 
     def run(self, first_tick: int, ticks: int | None, stop: threading.Event) -> None:
         """Publish from `first_tick` on, `ticks` of them or until `stop` is set."""
@@ -91,6 +92,7 @@ class LiveStations:
     def _skip_too_old(self, tick: int) -> int:
         cadence = self._process.cadence
         behind = self._now() - tick * cadence
+        self.behind_seconds = max(0.0, behind)
         late = behind > max(LATE_SECONDS, 2 * cadence)
         if late and not self._said_late:
             log.warning("%.0f s behind; publishing the %d missed ticks", behind, behind // cadence)

@@ -14,13 +14,14 @@ from local_stack.errors import StackError
 from local_stack.first_model import FirstModel, simulated_stations
 from local_stack.jars import spark_kafka_jars
 from local_stack.java import find_java
-from local_stack.ports import HOST, free_ports, is_taken, owner
+from local_stack.ports import HOST
 from local_stack.processes import STOP_SECONDS
 from local_stack.programs import Program
 from local_stack.readiness import api_url, missing_for_ready
 from local_stack.restarts import Restarts
 from local_stack.run_folder import RunFolder
 from local_stack.stack import Stack, endpoints_env
+from local_stack.targets import metrics_env, program_ports
 from models.detection.budget_kernel import episodes_per_day
 from settings import PREFIX, Settings
 
@@ -81,7 +82,7 @@ class Plant:
             StackError: no Java 17, or a port is taken.
         """
         find_java()
-        self._env |= self._ports()
+        self._env |= program_ports(self._settings)
 
     def start(self) -> None:
         """Start what there is, in the order of what needs what, as far as possible side by side.
@@ -94,6 +95,7 @@ class Plant:
         model = self._aside("model", self._model.make) if self._model.possible else None
         with self._timed("servers"):
             self._env |= endpoints_env(self._stack.up())
+        self._tell_prometheus()
         self._env[f"{PREFIX}SPARK_JARS"] = ",".join(map(str, spark_kafka_jars(self._settings.cache)))
         schema = self._aside("schema", self._make_schema)
         self._start_program("api", ["-m", "api"])
@@ -101,6 +103,7 @@ class Plant:
         # It opens Spark and then waits for the model, so that the two starts overlap.
         self._start_program("stream", ["-m", "spark_jobs.detect_anomalies"])
         self._start_program("alarms", ["-m", "alarms"])
+        self._start_program("levels", ["-m", "plant_levels"])
         self._join("model", [model] if model else [])
         self._start_stations()
         self._wait_ready()
@@ -142,17 +145,9 @@ class Plant:
             budget = 1.0 / episodes_per_day(1.0, settings.cadence_seconds)
         return {f"{PREFIX}HOME": str(self._home), f"{PREFIX}FALSE_ALARM_BUDGET": repr(budget)}
 
-    def _ports(self) -> dict[str, str]:
-        chosen = {}
-        for name in ("api_port", "stream_metrics_port", "alarms_metrics_port"):
-            port, variable = getattr(self._settings, name), PREFIX + name.upper()
-            if port and is_taken(port):
-                raise StackError(
-                    f"port {port} is taken by {owner(port)}; stop it, or set {variable} to another port "
-                    "or to 0 for any free one"
-                )
-            chosen[variable] = str(port or free_ports(1)[0])
-        return chosen
+    def _tell_prometheus(self) -> None:
+        servers = {name: server.metrics_port for name, server in self._stack.servers.items()}
+        self._env |= metrics_env(self._settings, self._env, self._home, servers)
 
     def _make_schema(self) -> None:
         self._programs["schema"].run(["-m", "storage", "schema"], dict(self._env), self._cancelled)

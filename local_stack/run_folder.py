@@ -17,6 +17,7 @@ STOP_SECONDS = {
     "stations": 30.0,
     "stream": 60.0,
     "alarms": 15.0,
+    "levels": 10.0,
     "api": 20.0,
     "train": 10.0,
     "history": 10.0,

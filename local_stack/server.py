@@ -15,6 +15,7 @@ import psutil
 from local_stack.errors import StackError
 from local_stack.jars import jars
 from local_stack.java import find_java
+from local_stack.jmx import agent_option
 from local_stack.ports import HOST, free_ports, is_taken, listens, owner
 from local_stack.processes import RecordedProcess
 from settings import PREFIX, Settings
@@ -63,6 +64,11 @@ class LocalServer(ABC):
         return self._ports()["port"]
 
     @property
+    def metrics_port(self) -> int:
+        """Where the JMX agent of the last start serves, 0 when there is none."""
+        return self._ports().get("metrics_port", 0) if self._settings.server_metrics else 0
+
+    @property
     def variable(self) -> str:
         """The environment variable that sets the port."""
         return PREFIX + self.port_setting.upper()
@@ -84,6 +90,8 @@ class LocalServer(ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
         # Fetched before the ports are chosen: a download takes long enough for somebody else to take them.
         classes = jars(self.name, self._settings.cache)
+        if self._settings.server_metrics:
+            jars("jmx", self._settings.cache)
         self._choose_ports(same_port)
         if self.log.exists():
             self.log.replace(self.folder / f"{self.name}.previous.log")
@@ -155,8 +163,14 @@ class LocalServer(ABC):
             "-XX:-UsePerfData",
             "-Djava.awt.headless=true",
             f"-Djava.io.tmpdir={scratch}",
+            *self._metrics_options(),
             *self._java_options,
         ]
+
+    def _metrics_options(self) -> list[str]:
+        if not self._settings.server_metrics:
+            return []
+        return [agent_option(self.name, self.metrics_port, self._settings.cache)]
 
     def _ports(self) -> dict[str, int]:
         try:
@@ -168,7 +182,9 @@ class LocalServer(ABC):
         last = self._ports()
         wanted = last["port"] if same_port else self.wanted_port
         port = self._free(wanted) if wanted else self._free_or_other(last["port"])
-        chosen = {"port": port, "internal_port": self._free_or_other(last["internal_port"])}
+        chosen = {"port": port}
+        for name in ("internal_port", "metrics_port"):
+            chosen[name] = self._free_or_other(last.get(name, 0))
         (self.folder / "ports.json").write_text(json.dumps(chosen), encoding="utf-8")
 
     def _free(self, port: int) -> int:

@@ -65,6 +65,7 @@ class Batches:
         except Exception as error:
             self.error = error
             if not self.stopping.is_set():
+                self.metrics.batch_failed(type(error).__name__)
                 log.warning("batch %d failed: %s", batch_id, error, exc_info=not isinstance(error, Retryable))
             raise BatchFailed(f"batch {batch_id}: {type(error).__name__}") from None
 

@@ -78,7 +78,10 @@ class Stream:
         """
         path = checkpoint.local_path(self.settings.checkpoint_uri)
         held = checkpoint.lock(path) if path else None
-        log.info("metrics: %s", self.metrics.serve(self.settings.stream_metrics_port))
+        log.info("metrics: %s", self.metrics.serve(self.settings.metrics_host, self.settings.stream_metrics_port))
+        self.metrics.retention(self.settings.topic_retention_hours * 3600.0)
+        if path:
+            self.metrics.watch_disk(path)
         store = self.until("cassandra", lambda: connect(StoreConfig.from_settings(self.settings), deadline_seconds=5.0))
         lease = DriverLease(store, self.settings.readings_topic, self.settings.checkpoint_uri)
         self.until("cassandra", lease.take)
@@ -103,6 +106,8 @@ class Stream:
             jars=settings.spark_jars,
             shuffle_partitions=settings.shuffle_partitions,
             local_checkpoint=path is not None,
+            ui_port=settings.spark_ui_port,
+            java_options=settings.spark_java_options,
         )
         try:
             self._judge(store, spark, path)

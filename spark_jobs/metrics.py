@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import HistogramMetricFamily
@@ -48,16 +50,34 @@ class StreamMetrics:
             "iot_stream_waiting", "1 while the stream waits for a dependency", ["dependency"], registry=self.registry
         )
         self._restarts = Counter("iot_stream_restarts", "Starts of the query after a failure", registry=self.registry)
+        self._batch_failures = Counter(
+            "iot_batch_failures", "Batches that could not be stored and ran again", ["error"], registry=self.registry
+        )
+        self._retention = Gauge("iot_kafka_retention_seconds", "How long Kafka keeps readings", registry=self.registry)
         self._latency = _LatencyCollector()
         self.registry.register(self._latency)
         Gauge("iot_build_info", "1 for the release that runs", ["version"], registry=self.registry).labels(
             _release()
         ).set(1)
 
-    def serve(self, port: int) -> str:
-        """Serve the metrics on loopback; return the address."""
-        server, _ = start_http_server(port, addr="127.0.0.1", registry=self.registry)
-        return f"http://127.0.0.1:{server.server_port}/metrics"
+    def serve(self, host: str, port: int) -> str:
+        """Serve the metrics; return the address."""
+        server, _ = start_http_server(port, addr=host, registry=self.registry)
+        return f"http://{host}:{server.server_port}/metrics"
+
+    def watch_disk(self, folder: Path) -> None:
+        """Tell how full the disk of the checkpoint is, each time it is asked."""
+        Gauge(
+            "iot_checkpoint_disk_free_ratio", "Free share of the checkpoint's disk", registry=self.registry
+        ).set_function(lambda: _free_share(folder))
+
+    def retention(self, seconds: float) -> None:
+        """Say how long Kafka keeps readings, s."""
+        self._retention.set(seconds)
+
+    def batch_failed(self, error: str) -> None:
+        """Count a batch that could not be stored, by the name of its error."""
+        self._batch_failures.labels(error).inc()
 
     def batch(self, report: Report, seconds: float, model_version: int) -> None:
         """Count a stored batch."""
@@ -114,6 +134,14 @@ class _LatencyCollector:
         family = HistogramMetricFamily("iot_event_to_stored_seconds", "From event time to the stored row")
         family.add_metric([], buckets=list(zip(edges, running, strict=True)), sum_value=self._sum)
         return [family]
+
+
+def _free_share(folder: Path) -> float:
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return float("nan")
+    return usage.free / usage.total
 
 
 def _release() -> str:

@@ -29,12 +29,25 @@ COMMON: Mapping[str, str] = {
     f"{_STREAMING}.minBatchesToRetain": "10",
     # A progress report per second is kept for nobody.
     f"{_STREAMING}.numRecentProgressUpdates": "20",
+    # Figures of the query and the scheduler, under names without an application's id.
+    f"{_STREAMING}.metricsEnabled": "true",
+    "spark.metrics.namespace": "stationwatch",
+    "spark.metrics.conf.*.sink.jmx.class": "org.apache.spark.metrics.sink.JmxSink",
+    "spark.metrics.conf.*.sink.prometheusServlet.class": "org.apache.spark.metrics.sink.PrometheusServlet",
+    "spark.metrics.conf.*.sink.prometheusServlet.path": "/metrics/prometheus",
+    "spark.ui.prometheus.enabled": "true",
+    # The page shows; it must not stop the stream, nor keep the jobs of a week.
+    "spark.ui.killEnabled": "false",
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
+    "spark.ui.retainedTasks": "1000",
+    "spark.sql.ui.retainedExecutions": "20",
+    f"{_STREAMING}.ui.retainedProgressUpdates": "50",
 }
 
 LOCAL: Mapping[str, str] = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
 
@@ -52,7 +65,14 @@ def launched_by_submit() -> bool:
 
 
 def stream_session(
-    *, master: str, driver_memory: str, jars: str, shuffle_partitions: int, local_checkpoint: bool
+    *,
+    master: str,
+    driver_memory: str,
+    jars: str,
+    shuffle_partitions: int,
+    local_checkpoint: bool,
+    ui_port: int = 0,
+    java_options: str = "",
 ) -> SparkSession:
     """Open the session; under spark-submit its own master, memory and jars hold.
 
@@ -62,6 +82,8 @@ def stream_session(
         jars: paths of the Kafka source's jars, comma-separated; empty where spark-submit brings them.
         shuffle_partitions: tasks per batch.
         local_checkpoint: the checkpoint lies on this machine's disk.
+        ui_port: of the page and the Prometheus servlet of such a session; 0 is none.
+        java_options: further options of its driver.
     """
     conf = {**COMMON, "spark.sql.shuffle.partitions": str(shuffle_partitions)}
     if local_checkpoint:
@@ -73,6 +95,9 @@ def stream_session(
         os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf |= {**LOCAL, "spark.master": master, "spark.driver.memory": driver_memory}
+        conf |= {"spark.ui.enabled": str(ui_port > 0).lower(), "spark.ui.port": str(ui_port)}
+        if java_options:
+            conf["spark.driver.extraJavaOptions"] = java_options
     builder = SparkSession.builder
     for name, value in conf.items():
         builder = builder.config(name, value)

@@ -31,7 +31,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(str(error))
-    settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"), kafka_port=0, cassandra_port=0)
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings(_env_file=None, home=home, kafka_port=0, cassandra_port=0, server_metrics=False)
     running = Stack(settings, java_options={"kafka": SHORT_LIVED, "cassandra": SHORT_LIVED}, say=print)
     try:
         running.up()

@@ -1,0 +1,1 @@
+"""PROCESS: the plant's levels, sampled from Kafka, so that somebody watches while the stream does not run."""
