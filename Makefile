@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-api package screenshots settings-table java
+.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-api package screenshots settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ setup: $(STAMP) ## make .venv with the locked packages
 
 run: setup java ## start everything, print the page's address, until Ctrl-C
 	@exec $(BIN)/python -m local_stack run
+
+monitor: setup ## Prometheus and Alertmanager beside a running `make run`, until Ctrl-C
+	@exec $(BIN)/python -m local_stack monitor
 
 down: setup ## stop what `run` started, also what a killed `run` left behind
 	@$(BIN)/python -m local_stack down

@@ -172,6 +172,11 @@ class Settings(BaseSettings):
         pattern=r"^(https?://\S+)?$",
         description="Alertmanager that alarms are told to, such as `http://127.0.0.1:9093`; empty: none",
     )
+    alertmanager_config: Path | None = Field(
+        None, description="configuration of the Alertmanager of `make monitor`; empty: one that tells nobody"
+    )
+    alertmanager_port: Port = Field(9093, description="port of `make monitor`'s Alertmanager; 0 is any free one")
+    prometheus_port: Port = Field(9090, description="port of `make monitor`'s Prometheus; 0 is any free one")
     page_url: str = Field(
         "",
         pattern=r"^(https?://\S+)?$",

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.context import Context
-from api.health import is_stale
 from api.pages.watch import Shared
 from api.store_handle import STORE_AWAY
-from models.detection.silence import is_silent
+from models.detection.silence import is_silent, is_stale
 from storage import stations, stream
 from storage.session import Store
 

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from local_stack.jars import make_locks
 from local_stack.java import find_java
+from local_stack.monitor import monitor
 from local_stack.programs import Program
 from local_stack.run import run
 from local_stack.run_folder import STOP_SECONDS as PROGRAMS
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="verb")
     for name, verb, text in (
         ("run", _run, "start everything: servers, model, stream, stations, API; Ctrl-C stops it all"),
+        ("monitor", _monitor, "Prometheus and Alertmanager beside a running stack; Ctrl-C stops them"),
         ("up", _up, "start both servers, wait until they answer, create the topics"),
         ("down", _down, "stop both servers, and everything that `run` started"),
         ("status", _status, "say what runs, where and in how much memory"),
@@ -66,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     return run(settings_or_exit(), _say)
+
+
+def _monitor(options: argparse.Namespace) -> int:
+    return monitor(settings_or_exit(), _say)
 
 
 def _up(options: argparse.Namespace) -> int:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local_stack.errors import StackError
+from local_stack.first_model import simulated_stations
 from local_stack.jmx import agent_option
 from local_stack.ports import HOST, free_ports, is_taken, owner
+from local_stack.run_folder import STOP_SECONDS
 from settings import PREFIX, Settings
 
 # Not the name before `_METRICS_PORT`: what people call it.
@@ -50,7 +52,7 @@ def metrics_env(settings: Settings, env: Mapping[str, str], home: Path, servers:
     Returns:
         Variables for the stream.
     """
-    ports, ui_port, added = _jobs(env), settings.spark_ui_port, {}
+    ports, ui_port, added = _jobs(settings, env), settings.spark_ui_port, {}
     if settings.server_metrics:
         ports |= servers
         ports["spark"], free = free_ports(2)
@@ -61,12 +63,15 @@ def metrics_env(settings: Settings, env: Mapping[str, str], home: Path, servers:
     return {f"{PREFIX}SPARK_UI_PORT": str(ui_port), **added}
 
 
-def _jobs(env: Mapping[str, str]) -> dict[str, int]:
+def _jobs(settings: Settings, env: Mapping[str, str]) -> dict[str, int]:
     found = {"api": int(env[f"{PREFIX}API_PORT"])}
     for variable, port in env.items():
         if variable.endswith("_METRICS_PORT"):
             name = variable.removeprefix(PREFIX).removesuffix("_METRICS_PORT")
             found[_JOBS.get(name, name.lower())] = int(port)
+    found = {job: port for job, port in found.items() if job in STOP_SECONDS}
+    if not simulated_stations(settings):
+        found.pop("stations", None)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from models.detection.errors import BrokerUnavailable
 
@@ -17,7 +17,6 @@ RECORDS = 100
 """Records taken at each place."""
 
 _POLL_MS = 500
-_CALL_MS = 10_000
 _SILENT_POLLS = 6
 # A little more than RECORDS readings, so that a look fetches little of a large topic.
 _FETCH_BYTES = 64 * 1024
@@ -58,10 +57,9 @@ class KafkaTail:
                 group_id=None,
                 max_partition_fetch_bytes=_FETCH_BYTES,
                 max_poll_records=RECORDS,
-                default_api_timeout_ms=_CALL_MS,
                 metrics_enabled=False,
             )
-        except KafkaError as error:
+        except (KafkaConnectionError, KafkaTimeoutError) as error:
             raise BrokerUnavailable(f"Kafka at {bootstrap} does not answer: {error!r}") from error
 
     def take(self, since_ms: int) -> list[Record]:

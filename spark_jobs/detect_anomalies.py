@@ -79,7 +79,7 @@ class Stream:
         path = checkpoint.local_path(self.settings.checkpoint_uri)
         held = checkpoint.lock(path) if path else None
         log.info("metrics: %s", self.metrics.serve(self.settings.metrics_host, self.settings.stream_metrics_port))
-        self.metrics.retention(self.settings.topic_retention_hours * 3600.0)
+        self.metrics.settings(self.settings.topic_retention_hours * 3600.0, self.settings.trigger_seconds)
         if path:
             self.metrics.watch_disk(path)
         store = self.until("cassandra", lambda: connect(StoreConfig.from_settings(self.settings), deadline_seconds=5.0))

@@ -54,6 +54,7 @@ class StreamMetrics:
             "iot_batch_failures", "Batches that could not be stored and ran again", ["error"], registry=self.registry
         )
         self._retention = Gauge("iot_kafka_retention_seconds", "How long Kafka keeps readings", registry=self.registry)
+        self._trigger = Gauge("iot_trigger_seconds", "Pause between the starts of two batches", registry=self.registry)
         self._latency = _LatencyCollector()
         self.registry.register(self._latency)
         Gauge("iot_build_info", "1 for the release that runs", ["version"], registry=self.registry).labels(
@@ -71,9 +72,10 @@ class StreamMetrics:
             "iot_checkpoint_disk_free_ratio", "Free share of the checkpoint's disk", registry=self.registry
         ).set_function(lambda: _free_share(folder))
 
-    def retention(self, seconds: float) -> None:
-        """Say how long Kafka keeps readings, s."""
-        self._retention.set(seconds)
+    def settings(self, retention_seconds: float, trigger_seconds: float) -> None:
+        """Say by which settings the others are judged."""
+        self._retention.set(retention_seconds)
+        self._trigger.set(trigger_seconds)
 
     def batch_failed(self, error: str) -> None:
         """Count a batch that could not be stored, by the name of its error."""
