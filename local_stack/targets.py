@@ -14,7 +14,7 @@ from local_stack.run_folder import STOP_SECONDS
 from settings import PREFIX, Settings
 
 # Not the name before `_METRICS_PORT`: what people call it.
-_JOBS = {"SIMULATOR": "stations"}
+_JOBS = {"simulator": "stations"}
 
 
 def targets_file(home: Path) -> Path:
@@ -29,7 +29,7 @@ def program_ports(settings: Settings) -> dict[str, str]:
         StackError: a port is taken.
     """
     chosen = {}
-    for name in ("api_port", *(name for name in Settings.model_fields if name.endswith("_metrics_port"))):
+    for name in ("api_port", *(name for name in Settings.model_fields if _job(name) in STOP_SECONDS)):
         port, variable = getattr(settings, name), PREFIX + name.upper()
         if port and is_taken(port):
             raise StackError(
@@ -65,14 +65,18 @@ def metrics_env(settings: Settings, env: Mapping[str, str], home: Path, servers:
 
 def _jobs(settings: Settings, env: Mapping[str, str]) -> dict[str, int]:
     found = {"api": int(env[f"{PREFIX}API_PORT"])}
-    for variable, port in env.items():
-        if variable.endswith("_METRICS_PORT"):
-            name = variable.removeprefix(PREFIX).removesuffix("_METRICS_PORT")
-            found[_JOBS.get(name, name.lower())] = int(port)
-    found = {job: port for job, port in found.items() if job in STOP_SECONDS}
+    for name in Settings.model_fields:
+        if _job(name) in STOP_SECONDS:
+            found[_job(name)] = int(env[PREFIX + name.upper()])
     if not simulated_stations(settings):
         found.pop("stations", None)
     return found
+
+
+def _job(setting: str) -> str:
+    """Name of the program that a setting gives a port for metrics to; empty for another setting."""
+    name = setting.removesuffix("_metrics_port")
+    return "" if name == setting else _JOBS.get(name, name)
 
 
 def write_targets(home: Path, ports: Mapping[str, int], spark_ui_port: int = 0) -> None:

@@ -33,17 +33,7 @@ class Run:
 
     def __init__(self, home: Path, **settings: object) -> None:
         self.home, self._output = home, home.with_suffix(".out")
-        ports = dict.fromkeys(
-            (
-                "kafka_port",
-                "cassandra_port",
-                "api_port",
-                "stream_metrics_port",
-                "alarms_metrics_port",
-                "levels_metrics_port",
-            ),
-            0,
-        )
+        ports = dict.fromkeys((name for name in Settings.model_fields if name.endswith("_port")), 0)
         chosen = {"home": home, "forest_trees": 50, "stations": 3, **ports, **settings}
         self.env = {**os.environ, **{f"{PREFIX}{name.upper()}": str(value) for name, value in chosen.items()}}
         self._popen: subprocess.Popen[bytes] | None = None
