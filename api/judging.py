@@ -132,12 +132,13 @@ class Judge:
                 raise _no_statistics(str(one.station_id)) from error
             blocks.append(state.take(_incoming([one], [str(one.station_id)])).blocks.rows)
         names = tuple(sensor.name for sensor in self.sensors)
-        return self._shown(version.detector, Blocks(names, np.concatenate(blocks)))
+        stations = [str(one.station_id) for one in asked]
+        return self._shown(version.detector, Blocks(names, np.concatenate(blocks)), stations)
 
-    def _shown(self, detector: Detector, blocks: Blocks) -> list[dict[str, Any]]:
+    def _shown(self, detector: Detector, blocks: Blocks, stations: list[str] | None = None) -> list[dict[str, Any]]:
         from models.detection.explain import verdict_documents
 
-        verdicts = detector.judge(blocks)
+        verdicts = detector.judge(blocks, stations)
         documents = verdict_documents(detector, blocks, verdicts, self.sensors)
         return [
             {

@@ -40,6 +40,7 @@ class Batches:
         sinks: where the tasks write.
         metrics: fed per batch.
         stopping: set when the job is to end, which interrupts the batch that runs.
+        shadow_share: share of readings that a challenger judges too.
     """
 
     store: Store
@@ -49,6 +50,7 @@ class Batches:
     sinks: Sinks
     metrics: StreamMetrics
     stopping: threading.Event
+    shadow_share: float = 0.0
     error: Exception | None = None
     done: int = 0
     _sign: float = field(default=0.0, repr=False)
@@ -73,7 +75,8 @@ class Batches:
         began = time.perf_counter()
         ends = batch_ends(self.folder, batch_id, self.sinks.topic)
         activations, detectors = self.judging.prepare(packed.sparkSession.sparkContext, ends)
-        stage = Stage(self.sensors, detectors, activations, self.sinks)
+        shadow = self.judging.shadow(packed.sparkSession.sparkContext, self.shadow_share)
+        stage = Stage(self.sensors, detectors, activations, self.sinks, shadow)
         reports = packed.mapInArrow(stage, REPORT_SCHEMA).collect()
         version = self.judging.completed(ends)
         seconds = time.perf_counter() - began

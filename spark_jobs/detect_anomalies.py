@@ -122,7 +122,9 @@ class Stream:
         checkpoint.check_shape(folder, shape, settings.checkpoint_uri)
         judging = self.until("cassandra", lambda: self._judging(store))
         prior = self.until("cassandra", lambda: self._identify(judging))
-        batches = Batches(store, folder, judging, settings.sensors, self._sinks(), self.metrics, self.stop)
+        batches = Batches(
+            store, folder, judging, settings.sensors, self._sinks(), self.metrics, self.stop, settings.shadow_share
+        )
         self._background(watch_champion, judging, settings.champion_poll_seconds, self.stop, self._refused)
         self._keep_running(spark, batches, prior)
 

@@ -30,6 +30,7 @@ from models.detection.prior import Prior
 from models.detection.sensors import Sensor
 from models.lifecycle.registry import Registry, Version
 from spark_jobs.activations import Activations, Offsets
+from spark_jobs.shadow import Shadow
 from storage import artefacts, stream
 from storage.session import Store
 
@@ -58,6 +59,8 @@ class Judging:
         self._behind: Offsets = {}
         self._candidate: Candidate | None = None
         self._refused: set[int] = set()
+        self._challenger: Candidate | None = None
+        self._shadow: tuple[Candidate, Broadcast[bytes]] | None = None
         self._lock = threading.Lock()
 
     def _read(self) -> None:
@@ -157,7 +160,7 @@ class Judging:
         self._behind = {}
         for broadcast in self._broadcast.values():
             broadcast.unpersist()
-        self._broadcast = {}
+        self._broadcast, self._shadow = {}, None
         self._stale = True
 
     def look(self, on_refused: Callable[[int, Exception], None]) -> None:
@@ -185,6 +188,36 @@ class Judging:
             on_refused(champion.number, error)
             return
         self._keep(champion, loaded)
+
+    def look_for_challenger(self) -> None:
+        """Look for a challenger; it judges beside the champion and decides nothing. One that is refused is none.
+
+        Raises:
+            Retryable: MLflow is away; nothing changed.
+        """
+        found = self._registry.challenger()
+        if found is None or found.number in self._refused or found.number == self._activations.newest():
+            self._challenger = None
+        elif self._challenger is None or self._challenger.version != found.number:
+            try:
+                loaded = artefact.load(self._registry.fetch(found), found.sha256)
+            except (ArtefactRefused, NotFound) as error:
+                self._refused.add(found.number)
+                log.warning("challenger %d is refused and does not judge in the shadow: %s", found.number, error)
+                return
+            loaded.detector.forest.warm_up()
+            self._challenger = Candidate(found.number, loaded.detector.to_bytes())
+
+    def shadow(self, context: SparkContext, share: float) -> Shadow | None:
+        """Return the challenger for the tasks of a batch, None while there is none."""
+        challenger = self._challenger
+        if challenger is None or share <= 0.0:
+            self._shadow = None
+            return None
+        if self._shadow is None or self._shadow[0] is not challenger:
+            self._shadow = challenger, context.broadcast(challenger.detector)
+            log.info("challenger %d judges %g of readings in the shadow", challenger.version, share)
+        return Shadow(challenger.version, self._shadow[1], share)
 
     def _keep(self, version: Version, loaded: artefact.LoadedArtefact) -> None:
         # Fills the cache of compiled code that the workers of this machine load from.
@@ -234,6 +267,7 @@ def watch_champion(
     while not stop.wait(pause_seconds):
         try:
             judging.look(on_refused)
+            judging.look_for_challenger()
         except StationwatchError as error:
             log.warning("cannot look for a champion: %s", error)
         except Exception:

@@ -21,6 +21,7 @@ from spark_jobs.dead_letters import send_dead_letters
 from spark_jobs.packing import ShardOutput, unpack
 from spark_jobs.reports import report_of
 from spark_jobs.rows import write_output
+from spark_jobs.shadow import Shadow
 from storage.session import StoreConfig
 
 REPORT_SCHEMA = "report binary"
@@ -74,12 +75,14 @@ class Stage:
         detectors: version → broadcast `Detector.to_bytes()`.
         activations: which version judges which offset.
         sinks: where to write.
+        shadow: the challenger, when there is one.
     """
 
     sensors: tuple[Sensor, ...]
     detectors: Mapping[int, Broadcast[bytes]]
     activations: Activations
     sinks: Sinks
+    shadow: Shadow | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score and write the packed rows of a task; yield one report."""
@@ -98,6 +101,8 @@ class Stage:
             deadline_seconds=sinks.deadline_seconds,
         )
         write_output(judged, self.sensors, sinks, now_ms)
+        if self.shadow is not None:
+            self.shadow.run(judged, sinks)
         written = time.perf_counter()
         seconds = {"unpack": unpacked - began, "score": scored - unpacked, "write": written - scored}
         yield pa.RecordBatch.from_pydict({"report": [report_of(judged, seconds, now_ms)]})
@@ -110,7 +115,8 @@ class Stage:
         for version in np.unique(versions).tolist():
             rows = np.flatnonzero(versions == version)
             detector = _detector(version, self.detectors[version])
-            verdicts = detector.judge(output.blocks.take(rows))
+            exempting = detector.spec.exemptions is not None
+            verdicts = detector.judge(output.blocks.take(rows), _stations(output, rows) if exempting else None)
             parts.append((rows, verdicts))
             documents |= self._explain(detector, output.blocks, verdicts, rows)
         return Judged(output, _in_place(parts, len(versions)), versions, documents)
@@ -131,6 +137,10 @@ class Stage:
         )
         texts = verdict_documents(detector, blocks.take(rows[flagged]), chosen, self.sensors)
         return dict(zip(rows[flagged].tolist(), texts, strict=True))
+
+
+def _stations(output: ShardOutput, rows: np.ndarray) -> list[str]:
+    return list(output.accepted["station_id"].take(pa.array(rows)).to_pylist())
 
 
 _loaded: dict[int, tuple[int, Detector]] = {}

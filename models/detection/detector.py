@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 
 from models.detection.block import IMPLAUSIBLE, MISSING, WITNESSES, Blocks
 from models.detection.errors import ArtefactRefused
+from models.detection.exemptions import Exemptions
 from models.detection.features import FEATURES, Reference, features
 from models.detection.forest import PackedForest
 from models.detection.verdict import RULES, Flag, Verdicts, score_of, severity_of
@@ -18,7 +20,8 @@ from models.detection.witness_kernel import TAIL
 WARM_WEIGHT = 0.5  # below it a station counts as warming up
 # Shares of training readings with a higher score, at which the score is kept.
 CALIBRATION = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, TAIL)
-_FORMAT = "stationwatch-detector-2"
+# A release that knows no exemptions must not judge without them.
+_FORMAT, _EXEMPTING_FORMAT = "stationwatch-detector-2", "stationwatch-detector-3"
 
 
 class Spec(msgspec.Struct, frozen=True):
@@ -33,6 +36,7 @@ class Spec(msgspec.Struct, frozen=True):
         trained: facts for people: rows, stations, window, library versions.
         score_quantiles: scores that shares `CALIBRATION` of the training readings passed; empty when unknown.
         score_tail: the tail beyond: its start, mean excess and generalised Pareto shape.
+        exemptions: looks that fire no more, learnt from feedback; set by `exempting`.
     """
 
     sensors: tuple[str, ...]
@@ -45,7 +49,13 @@ class Spec(msgspec.Struct, frozen=True):
     trained: dict[str, str | int | float] = {}
     score_quantiles: tuple[float, ...] = ()
     score_tail: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    exemptions: Exemptions | None = None
     format: str = _FORMAT
+
+    def exempting(self, exemptions: Exemptions | None) -> Spec:
+        """Return the spec with these exemptions instead of its own."""
+        form = _FORMAT if exemptions is None else _EXEMPTING_FORMAT
+        return msgspec.structs.replace(self, exemptions=exemptions, format=form)
 
     def to_json(self) -> bytes:
         """Return the spec as canonical JSON."""
@@ -64,8 +74,14 @@ class Spec(msgspec.Struct, frozen=True):
             raise ArtefactRefused(f"detector.json cannot be read: {error}") from error
         same = len(spec.sensors) == len(spec.centre) == len(spec.reach)
         same &= len(spec.score_quantiles) in (0, len(CALIBRATION))
-        if spec.format != _FORMAT or not same or not 0 < spec.forest_typical < spec.forest_threshold:
+        same &= spec.format == (_FORMAT if spec.exemptions is None else _EXEMPTING_FORMAT)
+        if not same or not 0 < spec.forest_typical < spec.forest_threshold:
             raise ArtefactRefused(f"detector.json is not a usable {_FORMAT}: {spec}")
+        if spec.exemptions is not None:
+            try:
+                spec.exemptions.table()
+            except ValueError as error:
+                raise ArtefactRefused(f"detector.json: {error}") from error
         return spec
 
 
@@ -83,11 +99,12 @@ class Detector:
         reference = Reference(self.spec.sensors, np.array(self.spec.centre), np.array(self.spec.reach))
         object.__setattr__(self, "reference", reference)
 
-    def judge(self, blocks: Blocks) -> Verdicts:
-        """Judge readings by their blocks alone.
+    def judge(self, blocks: Blocks, stations: Sequence[str] | None = None) -> Verdicts:
+        """Judge readings by their blocks, and by their stations where the version exempts any.
 
         Args:
             blocks: n readings.
+            stations: of each. Without them nothing is exempt, which changes no verdict of a stored anomaly.
 
         Returns:
             n verdicts; see `Verdicts`. A missing value is never scored as normal by itself: the row is INCOMPLETE.
@@ -103,8 +120,19 @@ class Detector:
         for rule, stated in RULES.items():
             ratio = np.where(flags & rule, np.maximum(ratio, stated), ratio)
         fired |= (flags & sum(RULES)) != 0
+        if self.spec.exemptions is not None and stations is not None:
+            exempt = self._exempt(blocks, stations, flags, np.flatnonzero(fired))
+            fired[exempt] = False
+            flags[exempt] |= Flag.EXEMPT
         flags |= np.where(fired, Flag.ANOMALY, 0) | _state_flags(blocks)
         return Verdicts(score_of(ratio), severity_of(ratio, fired), flags.astype(np.int32), forest)
+
+    def _exempt(self, blocks: Blocks, stations: Sequence[str], flags: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return those of the rows that look like what people called false alarms."""
+        names = [stations[row] for row in rows.tolist()]
+        rules = flags[rows] & sum(RULES)
+        covered = self.spec.exemptions.covers(blocks.take(rows), names, rules) if self.spec.exemptions else ()
+        return rows[np.asarray(covered, bool)]
 
     def forest_ratio(self, forest: np.ndarray) -> np.ndarray:
         """Return the forest's scores as multiples of its limit: 0 at its median, 1 at its threshold."""

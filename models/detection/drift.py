@@ -90,7 +90,7 @@ def check_drift(
     """
     spans = [(now_ms - (back + 1) * limits.window_ms, now_ms - back * limits.window_ms)
              for back in reversed(range(limits.windows))]  # fmt: skip
-    windows = [_window(samples.between(*span), span, reference, detector, limits, rng) for span in spans]
+    windows = [compare_window(samples.between(*span), span, reference, detector, limits, rng) for span in spans]
     return conclusion(windows, version=version, checked_ms=now_ms, least=limits.persistent, facts=_facts(reference))
 
 
@@ -101,7 +101,7 @@ def _facts(reference: DriftReference | None) -> ReferenceFacts | None:
     return ReferenceFacts(reference.readings, len(reference.rows), len(reference.stations), hours)
 
 
-def _window(
+def compare_window(
     samples: Samples,
     span: tuple[int, int],
     reference: DriftReference | None,
@@ -109,6 +109,7 @@ def _window(
     limits: DriftLimits,
     rng: np.random.Generator,
 ) -> WindowDrift:
+    """Hold the readings of one window, `span` in ms since the epoch, against a version's training."""
     good = comparable(samples.flags)
     known = np.isin(samples.hours, np.unique(reference.hour)) if reference else np.zeros(len(samples), bool)
     counts = Counts(

@@ -113,7 +113,7 @@ class DriftReference:
 
     def compare(self, samples: Samples, detector: Detector) -> tuple[Compared, np.ndarray]:
         """Return the same columns of other readings, and the flags that this version gives them, (n,) int32."""
-        verdicts = detector.judge(samples.blocks)
+        verdicts = detector.judge(samples.blocks, samples.station_ids)
         places = {station: place for place, station in enumerate(self.stations)}
         station = np.array([places.get(name, -1) for name in samples.station_ids], np.int64)
         value = _values(samples.blocks, self.sensors)
@@ -192,7 +192,7 @@ def make_reference(samples: Samples, detector: Detector, rng: np.random.Generato
         rng: draws the rows that are kept.
     """
     sensors = tuple(name for name in samples.blocks.sensors if name in detector.spec.sensors)
-    flags = detector.judge(samples.blocks).flags
+    flags = detector.judge(samples.blocks, samples.station_ids).flags
     good = comparable(flags)
     stations, centre, spread = _levels(samples.take(good & ~unusual(flags)), sensors)
     none = np.zeros(0, np.int64)

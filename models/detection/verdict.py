@@ -10,7 +10,10 @@ import numpy as np
 
 
 class Flag(IntFlag):
-    """Bits stored with every reading. The rules fire by themselves; INCOMPLETE alone is no anomaly."""
+    """Bits stored with every reading. The rules fire by themselves; INCOMPLETE alone is no anomaly.
+
+    EXEMPT: it would have been flagged, and looks like what people called false alarms.
+    """
 
     ANOMALY = 1
     LATE = 2
@@ -20,6 +23,7 @@ class Flag(IntFlag):
     STUCK = 32
     MISSING = 64
     GAP = 128
+    EXEMPT = 256
 
 
 # How far beyond the limit a firing rule counts, as a multiple of the limit. Impossible-looking values come first.

@@ -12,6 +12,7 @@ import numpy as np
 from models.detection.artefact import pack
 from models.detection.detector import Detector, Spec
 from models.detection.drift_reference import make_reference
+from models.detection.exemptions import Exemptions
 from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
 from models.detection.pooling import History
@@ -51,6 +52,7 @@ def fit(
     budget: float,
     seed: int,
     prior: Prior | None = None,
+    exemptions: Exemptions | None = None,
 ) -> Training:
     """Fit a version.
 
@@ -61,6 +63,7 @@ def fit(
         budget: the setting; see `budget_kernel.episodes_per_day`.
         seed: of everything that is drawn.
         prior: the stream's, when there is a stream already; its state was built on it. None fits one.
+        exemptions: what people's feedback exempts, from `feedback.learn_exemptions`.
 
     Raises:
         StationwatchError: the history teaches nothing; the sentence says why.
@@ -72,6 +75,7 @@ def fit(
         forest, spec = fit_detector(
             history, sensors, known, trees=trees, budget=budget, rng=np.random.default_rng(seed)
         )
+    spec = spec.exempting(exemptions)
     with _timed(seconds, "reference"):
         detector = Detector(spec, PackedForest.from_sklearn(forest, FEATURES))
         shown = samples_of(history, sensors, known, REFERENCE_READINGS)
@@ -107,6 +111,7 @@ def _params(training: Training) -> dict[str, str | int | float]:
         **spec.trained,
         "sensors": ",".join(spec.sensors),
         "false_alarm_budget": spec.budget,
+        "exemptions": len(spec.exemptions.stations) if spec.exemptions else 0,
         "prior_sha256": training.prior.sha256,
     }
 
