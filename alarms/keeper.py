@@ -69,6 +69,7 @@ class Keeper:
         self._heard: dict[str, Heard] = {}
         self._heard_to: Position = {}
         self._heard_ms = now_ms()
+        self._named: set[AlarmKey] = set()
         self._looked_ms = 0
         self._scoped_ms: dict[AlarmKey, int] = {}
         self._watched_ms: int | None = None
@@ -154,6 +155,7 @@ class Keeper:
             else:
                 self._fold.drop(key)
             self._scoped_ms.pop(key, None)
+            self._named.discard(key)
 
     def _hold(self, rows: Iterable[AlarmRow], began_us: int) -> None:
         """Hold and store rows in which something other than anomalies has changed."""
@@ -174,6 +176,7 @@ class Keeper:
             if not row.group:
                 row = held[key] = row._replace(group=self._scopes.group_of(row.station_id))
             rows.append(row)
-        write_alarms(self._store, rows, began_us)
+        write_alarms(self._store, rows, began_us, self._named)
+        self._named.update(row.key for row in rows)
         for row in rows:
             self._telling.count(row)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from apiflask import APIFlask
 
+from api.alarms import alarm_routes
 from api.anomalies import anomaly_routes
 from api.auth import register_auth
 from api.context import Context, wall_clock_ms
@@ -37,6 +38,8 @@ from api.store_handle import REQUEST_TIMEOUT_SECONDS, StoreHandle, StoreProvider
 from api.tokens import KnownTokens, read_tokens
 from settings import Settings
 from storage import (
+    alarm_actions,
+    alarms,
     anomalies,
     artefacts,
     counts,
@@ -73,6 +76,13 @@ WARMED_UP = (
     anomalies.SELECT_ONE,
     secrets.SELECT,
     tokens.SELECT,
+    alarms.SELECT_ONE,
+    alarms.SELECT_DAY,
+    alarms.SELECT_OPEN,
+    alarms.SELECT_STATION,
+    alarm_actions.SELECT_BETWEEN,
+    alarm_actions.INSERT,
+    alarm_actions.SELECT_ONE,
     drift.SELECT_SUMMARIES,
     drift.SELECT_REPORT,
     feed.SELECT_FEED_HOURS,
@@ -111,6 +121,7 @@ def create_app(
         legacy_routes(context, counter, judge),
         page_routes(context),
         live_routes(context, live),
+        alarm_routes(context),
         anomaly_routes(context, judge),
         count_routes(context, counter),
         docs_routes(),

@@ -8,6 +8,7 @@ from typing import Any
 
 from apiflask import APIFlask
 
+from api.alarm_schemas import ALARM_COMPONENTS
 from api.auth import PUBLIC_ENDPOINTS, role_needed
 from api.drift_schemas import DRIFT_COMPONENTS
 from api.schemas import COMPONENTS, NULLABLE_NUMBER
@@ -111,7 +112,7 @@ def register_openapi(app: APIFlask) -> None:
 
     @app.spec_processor  # type: ignore[arg-type]
     def complete(spec: dict[str, Any]) -> dict[str, Any]:
-        schemas = {"Problem": PROBLEM, "Checks": CHECKS, **COMPONENTS, **DRIFT_COMPONENTS}
+        schemas = {"Problem": PROBLEM, "Checks": CHECKS, **COMPONENTS, **DRIFT_COMPONENTS, **ALARM_COMPONENTS}
         spec["components"].setdefault("schemas", {}).update(schemas)
         spec["security"] = [{"bearer": []}, {}]
         problem = ok("A problem document.", {"$ref": "#/components/schemas/Problem"}, PROBLEM_MIMETYPE)

@@ -16,10 +16,6 @@ RESERVED = (
     ("GET", "/models", "models", "Model versions"),
     ("POST", "/models/<string:version>:promote", "promote", "File the promotion of a version"),
     ("POST", "/models/<string:version>:rollback", "rollback", "File the return to a version"),
-    ("GET", "/alarms", "alarms", "Alarms"),
-    ("POST", "/alarms/<string:alarm_id>:acknowledge", "acknowledge", "Acknowledge an alarm"),
-    ("POST", "/alarms/<string:alarm_id>:shelve", "shelve", "Shelve an alarm"),
-    ("POST", "/alarms/<string:alarm_id>:clear", "clear", "Clear an alarm"),
 )
 
 

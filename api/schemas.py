@@ -122,6 +122,7 @@ SENSOR_VALUE = record({"name": TEXT, "unit": TEXT, "value": NULLABLE_NUMBER})
 STATION_SHOWN = record(
     {
         "station_id": STATION,
+        "group": {**NULLABLE_TEXT, "description": "stations that stand together, as configured"},
         "condition": {
             "enum": ["reporting", "silent", "unknown"],
             "description": "unknown while the stream gives no sign: then nobody is heard",

@@ -92,11 +92,14 @@ def feedback_shown(row: FeedbackRow) -> dict[str, Any]:
     return {"verdict": row.verdict, "comment": row.comment, "time": rfc3339(row.given_ms), "given_by": row.given_by}
 
 
-def station_shown(row: StationRow, sensors: Iterable[Sensor], stale: bool, now_ms: int) -> dict[str, Any]:
-    """One station; while the stream is stale nobody is heard, so that nobody can be called silent."""
+def station_shown(
+    row: StationRow, sensors: Iterable[Sensor], stale: bool, now_ms: int, group: str | None
+) -> dict[str, Any]:
+    """One station and its group; while the stream is stale nobody is heard, so that nobody can be called silent."""
     silent = is_silent(row.last_record_ms, row.typical_interval_seconds, now_ms)
     return {
         "station_id": row.station_id,
+        "group": group,
         "condition": "unknown" if stale else "silent" if silent else "reporting",
         "last_seen": rfc3339(row.last_record_ms),
         "event_time": rfc3339(row.clock_ms),

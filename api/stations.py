@@ -22,6 +22,7 @@ from api.query import STRICT, BoundedInteger, Choice, StrictQuery
 from api.schemas import TEXT, ref
 from api.shapes import minute_shown, reading_shown, station_shown
 from models.detection.errors import NotFound
+from models.detection.groups import StationGroups
 from models.detection.reading import STATION_ID
 from models.detection.sensors import Sensor
 from models.detection.silence import is_stale
@@ -56,12 +57,16 @@ def station_routes(context: Context) -> APIBlueprint:
     routes = APIBlueprint("stations", __name__, url_prefix="/api/v1", tag="Stations")
     routes.after_request(revalidated)
     sensors = context.settings.sensors
+    groups = StationGroups(context.settings.station_groups)
     exports = Bulkhead(EXPORTS, "exports")
     tokens, reading_tokens = PageTokens("stations"), PageTokens("readings")
 
     def stale(store: Store) -> bool:
         sign_ms = stream.progress(store, context.settings.readings_topic).heartbeat_ms
         return is_stale(sign_ms, context.now_ms(), context.settings.api_stale_seconds)
+
+    def show(row: StationRow, blind: bool) -> dict[str, Any]:
+        return station_shown(row, sensors, blind, context.now_ms(), groups.group_of(row.station_id))
 
     @routes.get("/stations")
     @routes.input(PagedQuery, location="query", arg_name="query", unknown=STRICT)
@@ -70,8 +75,8 @@ def station_routes(context: Context) -> APIBlueprint:
         store = context.store.get()
         after = str(tokens.read(store, query["page_token"], query).place[0]) if "page_token" in query else ""
         rows, last = stations_page(store, after, query["page_size"])
-        blind, now = stale(store), context.now_ms()
-        document: dict[str, Any] = {"stations": [station_shown(row, sensors, blind, now) for row in rows]}
+        blind = stale(store)
+        document: dict[str, Any] = {"stations": [show(row, blind) for row in rows]}
         if last is not None:
             document["next_page_token"] = tokens.sign(store, Page([last]), query)
         return jsonify(document)
@@ -81,7 +86,7 @@ def station_routes(context: Context) -> APIBlueprint:
     @routes.doc(summary="One station", responses={200: ok("The station.", ref("Station"))})
     def one(station_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        return jsonify(station_shown(known(store, station_id), sensors, stale(store), context.now_ms()))
+        return jsonify(show(known(store, station_id), stale(store)))
 
     @routes.get("/stations/<station_id>/readings")
     @routes.input(ReadingsQuery, location="query", arg_name="query", unknown=STRICT)

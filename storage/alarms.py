@@ -7,7 +7,7 @@ against a process that was paused in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from storage.anomalies import TIME_SLOTS, time_slot
@@ -17,6 +17,11 @@ from storage.times import DAY_MS, cql_date, steps
 from storage.writes import write_rows
 
 ANOMALY, SILENT = "anomaly", "silent"
+DAYS_A_PAGE = 25
+"""A day of the plant is eight partitions."""
+
+MOST_OF_A_DAY = 5000
+"""Alarms of one station and day that are looked at; at ten readings a second there are some 8,000 at most."""
 
 
 class AlarmKey(NamedTuple):
@@ -120,6 +125,7 @@ def write_alarms(
     store: Store,
     rows: Iterable[AlarmRow],
     began_us: int,
+    named: Collection[AlarmKey] = (),
     deadline_seconds: float = DEADLINE_SECONDS,
     on_wait: OnWait | None = None,
 ) -> None:
@@ -129,6 +135,7 @@ def write_alarms(
         store: where to.
         rows: whole ones.
         began_us: when the look at the feed began that they come from, µs since the epoch.
+        named: those that are known to be named already.
         deadline_seconds: how long trouble is waited out, s.
         on_wait: told about each pause.
 
@@ -139,9 +146,10 @@ def write_alarms(
     if not rows:
         return
     patience = Patience(deadline_seconds, on_wait)
-    stations = (((row.station_id, cql_date(row.begun_ms)), _station(row.key)) for row in rows)
+    fresh = [row.key for row in rows if row.key not in named]
+    stations = (((key.station_id, cql_date(key.begun_ms)), _station(key)) for key in fresh)
     write_rows(store, INSERT_STATION, stations, patience.remaining(), on_wait)
-    opened = ((time_slot(row.station_id), (*_open(row.key), began_us)) for row in rows)
+    opened = ((time_slot(key.station_id), (*_open(key), began_us)) for key in fresh)
     write_rows(store, INSERT_OPEN, opened, patience.remaining(), on_wait)
     whole = ((row.key.partition, (*row.key.partition, *_bound(row), began_us)) for row in rows)
     write_rows(store, INSERT, whole, patience.remaining(), on_wait)
@@ -176,32 +184,36 @@ def open_keys(store: Store) -> list[AlarmKey]:
     return sorted(keys, key=lambda key: (-key.begun_ms, *key))
 
 
-def alarms_between(store: Store, start_ms: int, before: AlarmKey | int, limit: int) -> Iterator[AlarmRow]:
-    """Yield alarms of the plant, newest first, day by day.
+def alarms_page(
+    store: Store, start_ms: int, place: AlarmKey | int, limit: int, station_id: str | None = None
+) -> tuple[list[AlarmRow], AlarmKey | int | None]:
+    """Alarms of the plant, or of one station, by when they began, newest first.
 
     Args:
         store: where from.
         start_ms: none that began earlier, ms since the epoch.
-        before: the key behind which to go on; or ms since the epoch, none that began at it or later.
-        limit: how many the caller is likely to take; bounds what one read fetches.
+        place: the key behind which to go on; or ms since the epoch, none that began at it or later.
+        limit: most alarms returned.
+        station_id: of the station, None for the plant.
+
+    Returns:
+        At most `limit` alarms, and the place to go on from; None at the end. A page ends after `DAYS_A_PAGE` days.
     """
-    end_ms = before if isinstance(before, int) else before.begun_ms + 1
-    for day in steps(start_ms, end_ms, DAY_MS, newest_first=True):
+    end_ms = place if isinstance(place, int) else place.begun_ms + 1
+    rows: list[AlarmRow] = []
+    for number, day in enumerate(steps(start_ms, end_ms, DAY_MS, newest_first=True)):
+        if number == DAYS_A_PAGE:
+            return rows, day + DAY_MS
         until: int | None = min(end_ms, day + DAY_MS)
         while until is not None:
-            found, until = _of_day(store, day, max(start_ms, day), until, limit)
-            yield from (row for row in found if isinstance(before, int) or _place(row.key) > _place(before))
-
-
-def alarms_of_station(store: Store, station_id: str, start_ms: int, end_ms: int, limit: int) -> list[AlarmRow]:
-    """At most `limit` alarms of a station that began in [start_ms, end_ms), newest first."""
-    keys: list[AlarmKey] = []
-    for day in steps(start_ms, end_ms, DAY_MS, newest_first=True):
-        values = (station_id, cql_date(day), start_ms, end_ms, limit - len(keys))
-        keys += [AlarmKey._make(row) for row in store.rows(SELECT_STATION, values)]
-        if len(keys) >= limit:
-            break
-    return alarms_of_keys(store, keys)
+            if station_id is None:
+                found, until = _of_day(store, day, max(start_ms, day), until, limit)
+            else:
+                found, until = _of_station(store, station_id, day, max(start_ms, day), until), None
+            rows += [row for row in found if isinstance(place, int) or _place(row.key) > _place(place)]
+            if len(rows) >= limit:
+                return rows[:limit], rows[limit - 1].key
+    return rows, None
 
 
 def note_progress(store: Store, topic: str, to: Mapping[int, int]) -> None:
@@ -217,6 +229,11 @@ def note_progress(store: Store, topic: str, to: Mapping[int, int]) -> None:
 def folded_to(store: Store, topic: str) -> dict[int, int]:
     """Partition → first offset of the feed that is not folded."""
     return {row[0]: row[1] for row in store.rows(SELECT_PROGRESS, (topic,)) if row[1] is not None}
+
+
+def _of_station(store: Store, station_id: str, day_ms: int, start_ms: int, end_ms: int) -> list[AlarmRow]:
+    values = (station_id, cql_date(day_ms), start_ms, end_ms, MOST_OF_A_DAY)
+    return alarms_of_keys(store, [AlarmKey._make(row) for row in store.rows(SELECT_STATION, values)])
 
 
 def _of_day(store: Store, day_ms: int, start_ms: int, end_ms: int, limit: int) -> tuple[list[AlarmRow], int | None]:

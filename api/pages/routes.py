@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 
 from api.context import Context
 from api.counts import Counter
+from api.pages.alarms import BLANK_ALARM, alarms_of, headline, open_alarms
 from api.pages.anomaly import anomaly_view
 from api.pages.conditions import CONDITIONS, MEANINGS
 from api.pages.plant import BLANK_EPISODE, blank_tile, plant_view, state_of, store_away
@@ -38,9 +39,16 @@ def page_routes(context: Context) -> Blueprint:
         pages.add_app_template_filter(words)
     pages.add_app_template_filter(lambda condition: condition.replace("-", " "), "words")
     watch, counter = PlantWatch(context.settings.readings_topic), Counter(context)
-    plant_now = Shared(lambda store, now_ms: plant_view(watch.look(store, now_ms), context), PLANT_FRESH_MS)
+    alarms_now = Shared(open_alarms, PLANT_FRESH_MS)
+    plant_now = Shared(lambda store, now_ms: _plant(watch, alarms_now, context, store, now_ms), PLANT_FRESH_MS)
     strip_now = Shared(lambda store, now_ms: strip_of(counter, now_ms), STRIP_FRESH_MS)
     history = StationHistory(context.settings.sensors)
+
+    def alarms_look(store: Store, now_ms: int) -> dict[str, Any]:
+        sign_ms = progress(store, context.settings.readings_topic).heartbeat_ms
+        state = state_of(sign_ms, now_ms, context.settings.api_stale_seconds)
+        found = alarms_now.get(store, now_ms)
+        return {**found, "state": state, "headline": headline(found)}
 
     @pages.get("/")
     def plant() -> Response:
@@ -57,9 +65,23 @@ def page_routes(context: Context) -> Blueprint:
     @pages.get("/stations/<station_id>")
     def station(station_id: str) -> Response:
         def view(store: Store, now_ms: int) -> dict[str, Any]:
-            return station_view(store, station_id, plant_now.get(store, now_ms), context)
+            shown = station_view(store, station_id, plant_now.get(store, now_ms), context)
+            return {**shown, "alarms": alarms_of(store, station_id, now_ms)}
 
-        return framed(context, "station.html", view, station_id=station_id, blank_episode=BLANK_EPISODE)
+        blanks = {"blank_episode": BLANK_EPISODE, "blank_alarm": BLANK_ALARM}
+        return framed(context, "station.html", view, station_id=station_id, **blanks)
+
+    @pages.get("/alarms")
+    def alarms() -> Response:
+        return framed(context, "alarms.html", alarms_look, blank_alarm=BLANK_ALARM)
+
+    @pages.get("/pages/alarms")
+    def alarms_json() -> Response:
+        return jsonify(alarms_look(context.store.get(), context.now_ms()))
+
+    @pages.get("/pages/stations/<station_id>/alarms")
+    def station_alarms_json(station_id: str) -> Response:
+        return jsonify({"alarms": alarms_of(context.store.get(), station_id[:LONGEST_SEARCH], context.now_ms())})
 
     @pages.get("/anomalies/<anomaly_id>")
     def anomaly(anomaly_id: str) -> Response:
@@ -90,6 +112,12 @@ def page_routes(context: Context) -> Blueprint:
         return jsonify({**shown, "now_ms": now_ms, "state": plant["state"], "tile": tile})
 
     return pages
+
+
+def _plant(
+    watch: PlantWatch, alarms_now: Shared[dict[str, Any]], context: Context, store: Store, now_ms: int
+) -> dict[str, Any]:
+    return {**plant_view(watch.look(store, now_ms), context), "alarms_said": headline(alarms_now.get(store, now_ms))}
 
 
 def framed(context: Context, template: str, view: Callable[[Store, int], dict[str, Any]], **given: Any) -> Response:

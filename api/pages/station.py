@@ -13,6 +13,7 @@ from api.pages.links import anomaly_url
 from api.pages.plant import episode_shown
 from api.pages.series import Series, document, joined, of_minutes, of_readings, thinned, width_for
 from api.pages.words import label, number, unit_shown
+from models.detection.groups import StationGroups
 from models.detection.sensors import Sensor
 from models.detection.verdict import rules_of
 from storage.anomalies import AnomalyRow
@@ -51,6 +52,7 @@ def station_view(store: Store, station_id: str, plant: dict[str, Any], context: 
         "station": tile or {"id": station_id, "condition": condition, "line": "", "since_ms": None, "seen_ms": 0},
         "meaning": MEANINGS[condition],
         "readings": row.readings,
+        "group": StationGroups(context.settings.station_groups).group_of(station_id),
         "interval": row.typical_interval_seconds,
         "figures": [_figure(row, sensor) for sensor in context.settings.sensors],
     }

@@ -54,6 +54,7 @@ function show(look) {
   tiles.classList.toggle("dense", look.tiles.length > 200);
   setText(document.getElementById("station-count"), String(look.tiles.length));
   setText(document.getElementById("open-count"), look.open);
+  setText(document.getElementById("alarms-said"), look.alarms_said);
   document.getElementById("no-episodes").hidden = look.episodes.length > 0;
   setText(document.getElementById("no-episodes"), look.quiet);
   document.getElementById("catching-up").hidden = !look.catching_up;

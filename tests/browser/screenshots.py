@@ -15,6 +15,7 @@ from selenium.webdriver import Chrome
 from api.pages.links import anomaly_url
 from local_stack.stack import Stack, endpoints_settings
 from settings import Settings
+from storage.alarms import open_keys
 from storage.schema import apply_schema, read_migrations
 from storage.session import StoreConfig, connect
 from storage.walks import by_station
@@ -31,6 +32,7 @@ from tests.browser.serving import (
     until,
     wear,
 )
+from tests.integration.alarm_parts import alarms_of
 
 OUT = ROOT / "docs" / "images"
 DESK, PHONE, WALL = (1440, 900), (390, 844), (1600, 900)
@@ -43,7 +45,11 @@ def main() -> None:
         raise SystemExit(MISSING)
     OUT.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="stationwatch-screenshots-"))
-    settings = Settings(_env_file=None, home=home, kafka_port=0, cassandra_port=0, api_port=0)
+    groups = {"hall-a": "station-000*", "hall-b": "station-00*"}
+    settings = Settings(
+        _env_file=None, home=home, kafka_port=0, cassandra_port=0, api_port=0, alarms_metrics_port=0,
+        station_groups=groups,
+    )  # fmt: skip
     stack = Stack(settings, say=print)
     try:
         endpoints = stack.up()
@@ -63,8 +69,16 @@ def take(settings: Settings) -> None:
         demo = Demo(store, settings.readings_topic, now())
         demo.write()
         worst = max(by_station(store, "station-0003", demo.now_ms - 600_000, demo.now_ms), key=lambda row: row.severity)
-        with repeated(lambda: demo.advance(now()), 1.0), api_of(settings) as url, chromium() as browser:
+        with (
+            repeated(lambda: demo.advance(now()), 1.0),
+            alarms_of(settings),
+            api_of(settings) as url,
+            chromium() as browser,
+        ):
             views = {"plant": "/", "station": "/stations/station-0003", "anomaly": anomaly_url(*worst[:3])}
+            views["alarms"] = "/alarms"
+            silent = {"station-0017"}
+            until(lambda: silent <= {key.station_id for key in open_keys(store)}, 150, "the silent station is noticed")
             for view, path in views.items():
                 for scheme in SCHEMES:
                     picture(browser, url + path, OUT / f"{view}-{scheme}.png", scheme, DESK)

@@ -11,6 +11,7 @@ from selenium.webdriver import Chrome
 from api.pages.links import anomaly_url
 from local_stack.stack import Stack
 from storage.session import StoreConfig, connect
+from tests.browser.alarm_rows import write_demo_alarms
 from tests.browser.conftest import Plant, keyspace_of, now
 from tests.browser.demo import Demo
 from tests.browser.serving import SCHEMES, api_of, console_errors, repeated, resize, until, wear
@@ -36,11 +37,13 @@ def troubled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     demo = Demo(store, settings.readings_topic, now(), raw_minutes=30)
     demo.advance(demo.now_ms)
     row = demo.strike(3, 5.0, demo.now_ms)
+    write_demo_alarms(store, demo.now_ms)
     views = {
         "plant": "/",
         "wall": "/?wall=1",
         "station": "/stations/station-0003?range=15m",
         "anomaly": anomaly_url(*row[:3]),
+        "alarms": "/alarms",
         "missing": "/stations/nobody",
     }
     try:
@@ -52,7 +55,7 @@ def troubled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("view", ["plant", "wall", "station", "anomaly", "missing"])
+@pytest.mark.parametrize("view", ["plant", "wall", "station", "anomaly", "alarms", "missing"])
 def test_axe_finds_nothing_serious(
     troubled: tuple[Plant, dict[str, str]], browser: Chrome, view: str, scheme: str, width: int
 ) -> None:

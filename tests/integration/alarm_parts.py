@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 import requests
-from api_plant import anomaly_row, until
 
 from settings import Settings
 from storage.anomalies import write_anomalies
 from storage.session import Store
 from storage.stations import StationRow, write_stations
 from storage.stream import heartbeat, mark_complete, mark_started
+from tests.integration.api_plant import anomaly_row, until
 from tests.oracle.job import env_of
 from tests.oracle.processes import Running, start
 

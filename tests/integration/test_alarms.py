@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alarm_parts import Feeder, RealAlertmanager, Webhook, alarms_of, notified, now_ms
-from api_plant import plant_settings, until
 
 from local_stack.stack import Stack
+from models.detection.alarm_states import Done
 from settings import Settings
-from storage.alarms import AlarmRow, alarms_between
+from storage.alarm_actions import ActionRow, add_action
+from storage.alarms import AlarmRow, alarms_page
 from storage.session import Store, StoreConfig, connect
+from tests.integration.alarm_parts import Feeder, RealAlertmanager, Webhook, alarms_of, notified, now_ms
+from tests.integration.api_plant import plant_settings, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -39,7 +41,7 @@ def people(tmp_path: Path) -> Iterator[tuple[RealAlertmanager, Webhook]]:
 
 
 def alarms(store: Store) -> list[AlarmRow]:
-    return list(alarms_between(store, now_ms() - 86_400_000, now_ms() + 600_000, 100))
+    return alarms_page(store, now_ms() - 86_400_000, now_ms() + 600_000, 100)[0]
 
 
 def test_600_bad_readings_are_one_alarm_and_one_notification(
@@ -69,3 +71,93 @@ def test_600_bad_readings_are_one_alarm_and_one_notification(
     alert = webhook.of("station-0007")[0][1]
     assert alert["labels"] == {"alertname": "StationAnomaly", "station": "station-0007", "severity": "critical"}
     assert "Noise is 41" in alert["annotations"]["summary"]
+
+
+def one(store: Store, station: str) -> AlarmRow | None:
+    """The station's only alarm."""
+    found = [row for row in alarms(store) if row.station_id == station]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_people_decide_here_and_there_and_an_outage_loses_nothing(
+    plant: tuple[Settings, Store], people: tuple[RealAlertmanager, Webhook]
+) -> None:
+    """Breaks when an alarm that began and ended while Alertmanager was away is never told, or a silence is ignored."""
+    settings, store = plant
+    alertmanager, webhook = people
+    settings = settings.model_copy(update={"alertmanager_url": alertmanager.url, "alarm_quiet_seconds": 5.0})
+    short, repaired, shelved = (
+        Feeder(store, settings.readings_topic, station, partition)
+        for partition, station in enumerate(("short", "repaired", "shelved"))
+    )
+    silence = alertmanager.silence("repaired")
+    with alarms_of(settings) as process:
+        alertmanager.down()
+        short.send([True] * 5)
+        short.send([False] * 30, end_ms=now_ms() + 6000)
+        repaired.send([True] * 5)
+        until(lambda: (row := one(store, "short")) is not None and row.closed_ms is not None, 60, "it is over")
+        assert one(store, "short").posted_ms is None  # type: ignore[union-attr]
+        alertmanager.up()
+        until(lambda: webhook.of("short"), 60, "told, late")
+        until(lambda: (row := one(store, "repaired")) is not None and row.silenced_by == silence, 60, "silenced there")
+
+        shelved.send([True] * 5)
+        until(lambda: webhook.of("shelved"), 60, "told")
+        row = one(store, "shelved")
+        assert row is not None
+        until_ms = now_ms() + 20_000
+        assert add_action(store, row.key, ActionRow(0, Done("shelve", now_ms(), until_ms, "Anna"), ""))
+        until(lambda: webhook.of("shelved", "resolved"), 60, "withdrawn while it is shelved")
+        until(lambda: len(webhook.of("shelved")) == 2, 90, "it returned by itself")
+        assert webhook.of("shelved")[1][0] > until_ms / 1000 - 1
+        assert process.alive(), process.tail()
+    assert webhook.of("repaired") == []
+    assert len(webhook.of("short")) == 1
+
+
+def test_a_second_process_waits_and_takes_over(plant: tuple[Settings, Store]) -> None:
+    """Breaks when two processes fold at once, or a plant goes without alarms until a dead one's lease lapses."""
+    settings, store = plant
+    feeder = Feeder(store, settings.readings_topic, "station-0001")
+    with alarms_of(settings) as first:
+        first.wait_until("lease", lambda: "keeping 0 open alarms" in first.tail(), 60)
+        with alarms_of(settings) as second:
+            feeder.send([True] * 5)
+            until(lambda: one(store, "station-0001") is not None, 60, "folded")
+            first.kill()
+            begun = time.monotonic()
+            feeder.send([True] * 5)
+            until(lambda: (row := one(store, "station-0001")) is not None and row.readings == 10, 60, "taken over")
+            # Far below the 30 s after which a lease lapses: the dead process is of this machine.
+            print(f"taken over after {time.monotonic() - begun:.1f} s")
+            assert second.stop(20) == 0, second.tail()
+
+
+@pytest.mark.slow
+def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(
+    plant: tuple[Settings, Store], people: tuple[RealAlertmanager, Webhook]
+) -> None:
+    """Breaks when an alarm is lost or doubled while the receiver is down and the alarms process is killed."""
+    settings, store = plant
+    alertmanager, webhook = people
+    settings = settings.model_copy(update={"alertmanager_url": alertmanager.url})
+    feeder = Feeder(store, settings.readings_topic, "station-0007")
+    webhook.down()
+    end = time.monotonic() + 120
+    with alarms_of(settings) as process:
+        feeder.send([True] * 10)
+        until(lambda: alertmanager.alerts(), 60, "Alertmanager knows")
+        process.kill()
+    with alarms_of(settings):
+        while time.monotonic() < end:
+            feeder.send([True] * 10)
+            time.sleep(10)
+        webhook.up()
+        begun = time.monotonic()
+        until(lambda: webhook.of("station-0007"), 120, "told after the outage")
+        print(f"told {time.monotonic() - begun:.1f} s after the receiver came back")
+        time.sleep(30)
+    assert len(webhook.of("station-0007")) == 1
+    assert len(alarms(store)) == 1

@@ -196,7 +196,7 @@ def test_what_comes_later_answers_501(api: FlaskClient, stored: list[AnomalyRow]
         for method, operation in operations.items()
         if operation.get("x-not-implemented")
     }
-    assert ("post", "/api/v1/alarms/{alarm_id}:acknowledge") in later
+    assert ("post", "/api/v1/models/{version}:promote") in later
     for method, path in later:
         answer = api.open(path.replace("{", "").replace("}", ""), method=method.upper())
         assert (answer.status_code, answer.mimetype) == (501, "application/problem+json"), path
