@@ -14,6 +14,7 @@ from alarms.metrics import AlarmMetrics
 from alarms.scopes import Scopes
 from alarms.silent import SilentStations
 from alarms.telling import Telling
+from models.detection.peers import UNKNOWN
 from models.detection.silence import is_stale
 from models.detection.verdict import severity_class
 from storage.alarms import AlarmKey, AlarmRow, alarms_of_keys, folded_to, forget, note_progress, open_keys, write_alarms
@@ -28,6 +29,9 @@ SCOPE_MS = 60_000
 WATCHED_MS = 60_000
 """A stream that has just begun to watch again works off what waited: until then everybody seems silent."""
 
+
+PLACED_MS = 300_000
+"""A minute closes three minutes after it: a short alarm is over before its group can be asked."""
 
 BEHIND_MS = 20_000
 """A batch that takes longer hears nobody meanwhile."""
@@ -147,7 +151,7 @@ class Keeper:
         states = self._telling.tell(self.open, now_ms)
         open_rows = [row for row in self.open if row.notified_ms is not None and states[row.key] != "cleared"]
         self._metrics.opened(severity_class(row.severity) for row in open_rows)
-        over = [row.key for row in self.open if row.closed_ms is not None and self._telling.settled(row, now_ms)]
+        over = [row.key for row in self.open if self._is_done(row, now_ms)]
         forget(self._store, over, began_us)
         for key in over:
             if key in self._silent.open:
@@ -156,6 +160,13 @@ class Keeper:
                 self._fold.drop(key)
             self._scoped_ms.pop(key, None)
             self._named.discard(key)
+
+    def _is_done(self, row: AlarmRow, now_ms: int) -> bool:
+        """Whether an alarm is over, told, and its place among its group known as far as it will be."""
+        if row.closed_ms is None or not self._telling.settled(row, now_ms):
+            return False
+        waits = bool(row.group and row.sensor) and row.notified_ms is not None and row.scope == UNKNOWN
+        return not waits or now_ms - row.closed_ms > PLACED_MS
 
     def _hold(self, rows: Iterable[AlarmRow], began_us: int) -> None:
         """Hold and store rows in which something other than anomalies has changed."""

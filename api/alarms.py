@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from apiflask import APIBlueprint
@@ -87,6 +88,8 @@ def alarm_routes(context: Context) -> APIBlueprint:
     @routes.input(StrictQuery, location="query", arg_name="query", unknown=STRICT)
     @routes.doc(summary="One alarm", responses={200: ok("The alarm.", ref("Alarm"))})
     def one(alarm_id: str, query: dict[str, Any]) -> Response:
+        if alarm_id.rpartition(":")[2] in get_args(Action):
+            raise refuse(405, "method-not-allowed", "Send what is to be done as POST.", {"Allow": "OPTIONS, POST"})
         store = context.store.get()
         row = _found(store, alarm_id)
         return jsonify(alarm_shown(row, actions_of(store, [row.key]).get(row.key, []), context.now_ms()))
@@ -170,12 +173,14 @@ def _act(context: Context, alarm_id: str, name: Action) -> Response:
     store = context.store.get()
     row = _found(store, alarm_id)
     request_key = claim_key(store, msgspec.json.encode(document, order="sorted"))
+    # Two people may do the same in the same millisecond: what tells their rows apart must be one's own.
+    request_id = request_key or uuid.uuid4().hex
     for _ in range(TRIES):
         actions = actions_of(store, [row.key]).get(row.key, [])
         if request_key and any(action.request == request_key for action in actions):
             break
         _refuse_illegal(row, actions, wanted)
-        action = ActionRow(actions[-1].number + 1 if actions else 0, wanted, request_key)
+        action = ActionRow(actions[-1].number + 1 if actions else 0, wanted, request_id)
         if add_action(store, row.key, action):
             actions = [*actions, action]
             break

@@ -11,7 +11,7 @@ from storage.session import Store
 
 
 class ActionRow(NamedTuple):
-    """The action number `number` of an alarm, and the Idempotency-Key it came with (empty for none)."""
+    """The action number `number` of an alarm; `request` is its Idempotency-Key, or another text that no other has."""
 
     number: int
     done: Done
@@ -27,7 +27,7 @@ INSERT INTO alarm_actions (day, slot, begun_time, station_id, seq, kind, number,
     given_by, comment, request)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
 SELECT_ONE = """
-SELECT request, action, toUnixTimestamp(given_time) FROM alarm_actions
+SELECT request FROM alarm_actions
 WHERE day = ? AND slot = ? AND begun_time = ? AND station_id = ? AND seq = ? AND kind = ? AND number = ?"""
 
 
@@ -59,4 +59,4 @@ def add_action(store: Store, key: AlarmKey, row: ActionRow) -> bool:
     store.one(INSERT, (*place, done.action, done.at_ms, done.until_ms, done.by, done.comment, row.request))
     # Read in any case: an answer lost on the way leaves open who wrote it, and the row alone knows.
     held = store.one(SELECT_ONE, place)
-    return held is not None and tuple(held) == (row.request, done.action, done.at_ms)
+    return held is not None and held[0] == row.request

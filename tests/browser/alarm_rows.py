@@ -8,13 +8,14 @@ from storage.alarms import SILENT, AlarmRow, write_alarms
 from storage.session import Store
 
 MINUTE_MS = 60_000
+LASTED_MS = 45_000
 
 
 def alarm_row(index: int, begun_ms: int, severity: float = 80.0, **changes: Any) -> AlarmRow:
     """An alarm of a demo's station that is told and on."""
     row = AlarmRow(
         f"station-{index:04d}", begun_ms, index, "anomaly", index % 4, 100, 1, 300, (), 240, begun_ms,
-        begun_ms + 5 * MINUTE_MS, begun_ms + 5 * MINUTE_MS, 0, severity, begun_ms + 1000, 5, severity, "temperature",
+        begun_ms + LASTED_MS, begun_ms + LASTED_MS, 0, severity, begun_ms + 1000, 5, severity, "temperature",
         "Temperature 41.2 °C is 16.1 above typical 25.1 (normal 19.2–31.0); humidity and noise normal.",
         "Check the sensor's mounting.", "hall-a", "one_station", begun_ms + 3000,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
+from api.identity import alarm_id
 from models.detection.alarm_states import Done
 from storage.alarm_actions import ActionRow, actions_of, add_action
 from storage.alarms import AlarmRow, write_alarms
@@ -29,6 +30,7 @@ def opened(plant: Plant, browser: Chrome) -> Iterator[AlarmRow]:
     row = alarm_row(1, now() - 2 * MINUTE_MS)
     write_alarms(plant.store, [row], now() * 1000)
     browser.get(plant.url + "/alarms")
+    # A look of a second ago is shown to all.
     until(lambda: line(browser, row), SECONDS, "the alarm is listed")
     yield row
     write_alarms(plant.store, [row._replace(closed_ms=now())], now() * 1000)
@@ -36,7 +38,7 @@ def opened(plant: Plant, browser: Chrome) -> Iterator[AlarmRow]:
 
 def line(browser: Chrome, row: AlarmRow) -> WebElement | None:
     """The alarm's place in the list."""
-    found = [one for one in browser.find_elements(By.CSS_SELECTOR, ".alarm") if row.station_id in one.text]
+    found = browser.find_elements(By.CSS_SELECTOR, f'.alarm[data-id="{alarm_id(row.key)}"]')
     return found[0] if found else None
 
 
@@ -50,16 +52,15 @@ def press(browser: Chrome, row: AlarmRow, action: str) -> None:
 def state(browser: Chrome, row: AlarmRow) -> str:
     return str(
         browser.execute_script(
-            "return [...document.querySelectorAll('.alarm')].find((one) => one.textContent.includes(arguments[0]))"
-            "?.querySelector('.state').textContent ?? ''",
-            row.station_id,
+            "return document.querySelector(`.alarm[data-id=\"${arguments[0]}\"] .state`)?.textContent ?? ''",
+            alarm_id(row.key),
         )
     )
 
 
 def test_an_alarm_is_acknowledged_shelved_and_cleared(plant: Plant, browser: Chrome, opened: AlarmRow) -> None:
     """Breaks when a button does nothing, what was said is lost, or a cleared alarm stays."""
-    assert "1 open alarm, 1 not looked after" in browser.title
+    until(lambda: "1 open alarm, 1 not looked after" in browser.title, SECONDS, "the tab says it")
     press(browser, opened, "acknowledge")
     browser.find_element(By.ID, "said").send_keys("on my way")
     browser.find_element(By.ID, "by").send_keys("Anna")
@@ -84,7 +85,9 @@ def test_an_alarm_is_acknowledged_shelved_and_cleared(plant: Plant, browser: Chr
 
 def test_the_keyboard_is_enough_and_leaving_does_nothing(plant: Plant, browser: Chrome, opened: AlarmRow) -> None:
     """Breaks when a dialog traps or loses the focus, or closing it acts."""
-    browser.execute_script("document.querySelector('.alarm [data-action=acknowledge]').focus()")
+    found = line(browser, opened)
+    assert found is not None
+    browser.execute_script("arguments[0].focus()", found.find_element(By.CSS_SELECTOR, '[data-action="acknowledge"]'))
     browser.switch_to.active_element.send_keys(Keys.ENTER)
     until(lambda: browser.find_element(By.ID, "question").is_displayed(), SECONDS, "it asks first")
     inside = "return document.getElementById('question').contains(document.activeElement)"
@@ -98,7 +101,7 @@ def test_the_keyboard_is_enough_and_leaving_does_nothing(plant: Plant, browser: 
 def test_somebody_else_was_quicker_and_it_says_so(plant: Plant, browser: Chrome, opened: AlarmRow) -> None:
     """Breaks when a refusal looks like success."""
     press(browser, opened, "acknowledge")
-    assert add_action(plant.store, opened.key, ActionRow(0, Done("acknowledge", now(), None, "Ben"), ""))
+    assert add_action(plant.store, opened.key, ActionRow(0, Done("acknowledge", now(), None, "Ben"), "one"))
     browser.find_element(By.ID, "question-do").click()
     problem = browser.find_element(By.ID, "question-problem")
     until(lambda: "acknowledged" in problem.text, SECONDS, "it says why")

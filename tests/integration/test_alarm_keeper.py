@@ -100,7 +100,7 @@ def test_a_row_of_a_station_that_is_ahead_of_the_feed_closes_nothing(made: tuple
     plant = Plant(*made)
     feeder = Feeder(plant.store, plant.settings.readings_topic, "a")
     feeder.send([True] * 4, end_ms=plant.now_ms)
-    plant.pass_by(10)
+    plant.pass_by(30)
     mark_started(plant.store, feeder.topic, {0: 200})
     plant.hear("a", readings=200)
     plant.pass_by(60)
@@ -140,15 +140,19 @@ def test_it_is_said_whether_the_whole_group_is_concerned(made: tuple[Settings, S
     groups = {"hall-a": "a-*", "hall-b": ("b-1", "b-2", "b-3")}
     plant = Plant(*made, groups=groups)
     minutes = [(NOW_MS // MINUTE_MS + at) * MINUTE_MS for at in range(-1, 3)]
-    alone = {"a-1": 2.0, "a-2": 1.5, "a-3": 1.2, "a-4": 1.4, "b-1": 2.0, "b-2": 0.1, "b-3": -0.2, "c": 2.0}
-    for station, away in alone.items():
+    away_from_typical = {"a-1": 2.0, "a-2": 1.5, "a-3": 1.2, "a-4": 1.4, "b-1": 2.0, "b-2": 0.1, "b-3": -0.2, "c": 2.0}
+    for partition, station in enumerate(("a-1", "b-1", "c")):
+        feeder = Feeder(plant.store, plant.settings.readings_topic, station, partition)
+        feeder.send([True] * 5, end_ms=plant.now_ms)
+        feeder.send([False] * 30, end_ms=plant.now_ms + 30_000)
+    for station in ("a-2", "a-3", "a-4", "b-2", "b-3"):
+        plant.hear(station)
+    plant.pass_by(60)
+    assert {row.scope for row in plant.alarms()} == {"unknown"}
+    assert all(row.closed_ms is not None for row in plant.alarms()), "over before their minutes have closed"
+    for station, away in away_from_typical.items():
         noise = SensorMinute(40.0, 40.0 + 10 * away, 90.0, 60, 30.0, 40.0, 50.0)
         write_minutes(plant.store, [MinuteRow(station, at, {"noise": noise}, 60) for at in minutes])
-        plant.hear(station)
-    for partition, station in enumerate(("a-1", "b-1", "c")):
-        Feeder(plant.store, plant.settings.readings_topic, station, partition).send([True] * 5, end_ms=plant.now_ms)
-    for station in alone:
-        plant.hear(station, readings=5)
     plant.pass_by(SCOPE_MS // SECOND_MS + 20)
     found = {row.station_id: (row.group, row.scope) for row in plant.alarms()}
     assert found == {"a-1": ("hall-a", "whole_hall"), "b-1": ("hall-b", "one_station"), "c": ("", "unknown")}

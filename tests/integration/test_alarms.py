@@ -108,7 +108,7 @@ def test_people_decide_here_and_there_and_an_outage_loses_nothing(
         row = one(store, "shelved")
         assert row is not None
         until_ms = now_ms() + 20_000
-        assert add_action(store, row.key, ActionRow(0, Done("shelve", now_ms(), until_ms, "Anna"), ""))
+        assert add_action(store, row.key, ActionRow(0, Done("shelve", now_ms(), until_ms, "Anna"), "one"))
         until(lambda: webhook.of("shelved", "resolved"), 60, "withdrawn while it is shelved")
         until(lambda: len(webhook.of("shelved")) == 2, 90, "it returned by itself")
         assert webhook.of("shelved")[1][0] > until_ms / 1000 - 1

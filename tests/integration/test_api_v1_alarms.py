@@ -134,6 +134,12 @@ def test_an_alarm_says_what_it_is(api: FlaskClient, rows: list[AlarmRow]) -> Non
         assert api.post(f"/api/v1/alarms/{wrong}:clear", json={}).status_code == 404
 
 
+def test_what_is_done_is_done_by_post(api: FlaskClient) -> None:
+    """Breaks when looking at an action's address seems to be looking at an alarm."""
+    answer = api.get(f"/api/v1/alarms/{alarm_id(AlarmKey('x', 1, 1))}:clear")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+
+
 def test_people_handle_an_alarm_and_only_legally(api: FlaskClient, store: Store, clock: Clock) -> None:
     """Breaks when a transition is lost or illegal ones are taken, or a shelved alarm stays on its shelf."""
     row = alarm_row("handled", NOW_MS - 7 * MINUTE_MS)

@@ -101,3 +101,17 @@ def test_a_bad_setting_ends_a_command_with_status_2(elsewhere: Path) -> None:
     assert done.returncode == 2
     assert "STATIONWATCH_KAFKA_PORT = '99999'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_more_readings_that_fired_than_are_looked_at_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when an alarm can never be told, and nobody says so."""
+    monkeypatch.setenv(f"{PREFIX}ALARM_FIRED", "6")
+    with pytest.raises(SettingsError, match="ALARM_FIRED=6 is more than ALARM_OF=5"):
+        load_settings()
+
+
+def test_links_lead_to_the_page_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when notifications link to nowhere."""
+    assert load_settings().page_address == "http://127.0.0.1:8000"
+    monkeypatch.setenv(f"{PREFIX}PAGE_URL", "https://plant.example/")
+    assert load_settings().page_address == "https://plant.example"
