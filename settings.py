@@ -162,6 +162,12 @@ class Settings(BaseSettings):
     api_requests_per_minute: int = Field(
         6000, ge=0, description="requests a minute of one token, or of one address without tokens; 0 is without limit"
     )
+    api_shared_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=60,
+        description="how old the answer to the same question may be that another got, s; 0 makes each anew",
+    )
     api_stale_seconds: float = Field(
         30.0, gt=0, description="the stream counts as stale after this many seconds without a sign, s"
     )

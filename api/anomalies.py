@@ -108,16 +108,19 @@ def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
         },
     )
     def listed(query: dict[str, Any]) -> Response:
-        store = context.store.get()
-        page = page_asked(context, store, tokens, query)
-        filters = filters_asked(context, query)
-        interval = Interval(page.start_ms, page.end_ms)
         asked = format_asked(query.get("format"))
         if asked in ("ndjson", "csv"):
             refuse_token(query)
-            documents = _documents(context, store, filters, interval)
+            interval, filters = resolve(query, context.now_ms(), DEFAULT_RANGE), filters_asked(context, query)
+            documents = _documents(context, context.store.get(), filters, interval)
             return exported(documents, asked, header, lambda one: _flat(one, names), exports)
-        rows, place = _page(store, filters, interval, Place(*page.place), query["page_size"])
+        return context.answers.get(f"anomalies as {asked}", query, lambda: page_of(query, asked))
+
+    def page_of(query: dict[str, Any], asked: Format) -> Response:
+        store = context.store.get()
+        page = page_asked(context, store, tokens, query)
+        interval = Interval(page.start_ms, page.end_ms)
+        rows, place = _page(store, filters_asked(context, query), interval, Place(*page.place), query["page_size"])
         document = {**interval.shown(), **_formatted(shown(context, store, rows), asked)}
         if place is not None:
             document["next_page_token"] = tokens.sign(store, page._replace(place=list(place)), query)
@@ -197,7 +200,7 @@ def _formatted(documents: list[dict[str, Any]], asked: Format) -> dict[str, Any]
 
 def _flat(document: dict[str, Any], sensors: list[str]) -> list[Any]:
     """An anomaly as CSV columns."""
-    actual = {sensor["name"]: sensor["actual"] for sensor in document["sensors"]}
+    actual = {sensor.name: sensor.actual for sensor in document["sensors"]}
     feedback = document["feedback"] or {"verdict": None}
     return [
         *(document[name] for name in _COLUMNS),

@@ -33,9 +33,10 @@ from api.problems import register_problems
 from api.replay import replay_routes
 from api.reserved import reserved_routes
 from api.sessions import Sessions
+from api.sharing import SharedAnswers
 from api.stations import station_routes
 from api.store_handle import REQUEST_TIMEOUT_SECONDS, StoreHandle, StoreProvider
-from api.tokens import KnownTokens, read_tokens
+from api.tokens import KnownTokens, TokensFile
 from settings import Settings
 from storage import (
     alarm_actions,
@@ -103,7 +104,8 @@ def create_app(
     Raises:
         SettingsError: the tokens file cannot be used.
     """
-    context = Context(settings, store_provider or store_handle(settings), now_ms)
+    answers = SharedAnswers(settings.api_shared_seconds)
+    context = Context(settings, store_provider or store_handle(settings), now_ms, answers=answers)
     app = APIFlask("api", title="stationwatch", version=build_version(), docs_path=None)
     app.json = MsgspecJson(app)
     register_exchange(app)
@@ -147,7 +149,7 @@ def known_tokens(context: Context) -> KnownTokens | None:
     path, in_store = context.settings.api_tokens_file, context.settings.api_tokens_in_store
     if path is None and not in_store:
         return None
-    return KnownTokens(read_tokens(path) if path else [], context.store.get if in_store else None)
+    return KnownTokens(TokensFile(path) if path else None, context.store.get if in_store else None)
 
 
 def store_handle(settings: Settings) -> StoreHandle:
@@ -160,7 +162,7 @@ def store_handle(settings: Settings) -> StoreHandle:
             store.prepared(statement)
         walks.latest(store, 1, wall_clock_ms())
         artefacts.versions(store, settings.model_name)
-        next(stations.stations(store), None)
+        stations.stations(store)
 
     return StoreHandle(
         connect=lambda: connect(config, deadline_seconds=0.0),

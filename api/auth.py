@@ -65,7 +65,7 @@ def register_auth(app: APIFlask, known: KnownTokens | None, sessions: Sessions, 
             if digest:
                 bad_tokens.count(g.caller)
             return _challenge(bool(digest))
-        g.caller, g.role = digest, role
+        g.caller, g.role, g.session = digest, role, presented is None
         wanted = role_needed(request.endpoint or "", request.method)
         if role < wanted:
             challenge = {"WWW-Authenticate": 'Bearer realm="stationwatch", error="insufficient_scope"'}

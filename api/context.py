@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from api.sharing import SharedAnswers
 from api.store_handle import StoreProvider
 from api.versions import VersionCache
 from settings import Settings
@@ -25,9 +26,11 @@ class Context:
         store: the way to Cassandra.
         now_ms: the clock, ms since the epoch.
         versions: model versions seen so far.
+        answers: that are given to all who ask the same at the same time.
     """
 
     settings: Settings
     store: StoreProvider
     now_ms: Callable[[], int] = wall_clock_ms
     versions: VersionCache = field(default_factory=VersionCache)
+    answers: SharedAnswers = field(default_factory=lambda: SharedAnswers(0.0))

@@ -43,6 +43,7 @@ def feedback_routes(context: Context) -> APIBlueprint:
             *row[:3], verdict, comment, context.now_ms(), role.name.lower() if role else None, row.model_version
         )
         put_feedback(store, given)
+        context.answers.clear()
         return jsonify(feedback_shown(given)), 201
 
     return routes

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from api.context import Context
+from api.limits import time_stopped
 from api.problems import refuse
-from api.shapes import judged_shown, told
+from api.shapes import judged_shown, said_of
 from models.detection.errors import StateRefused
 from models.detection.sensors import Sensor
 from models.detection.verdict import Flag
@@ -90,13 +90,9 @@ class Judge:
             NotFound: it was never registered here, or its bytes are gone.
             ArtefactRefused: its stored bytes are not those that were registered.
         """
-        from models.detection.artefact import load
-
         row = artefacts.version(store, self._settings.model_name, number)
-        with self._loading:
-            loaded = self._loaded.pop(row.sha256, None) or load(
-                artefacts.get_artefact(store, row.sha256)[1], row.sha256
-            )
+        with time_stopped(), self._loading:
+            loaded = self._loaded.pop(row.sha256, None) or _loaded(store, row.sha256)
             self._loaded[row.sha256] = loaded
             while len(self._loaded) > LOADED:
                 del self._loaded[next(iter(self._loaded))]
@@ -146,7 +142,7 @@ class Judge:
                     float(verdicts.score[row]),
                     float(verdicts.severity[row]),
                     int(verdicts.flags[row]),
-                    told(msgspec.json.decode(document)),
+                    said_of(document),
                 ),
                 "late": bool(int(verdicts.flags[row]) & Flag.LATE),
             }
@@ -164,6 +160,14 @@ class Judge:
             data = artefacts.get_artefact(store, identity.prior_sha256)[1]
             self._priors[identity.prior_sha256] = Prior.from_bytes(data)
         return self._priors[identity.prior_sha256]
+
+
+def _loaded(store: Store, sha256: str) -> LoadedArtefact:
+    data = artefacts.get_artefact(store, sha256)[1]
+    # After the bytes are there: this takes seconds, and a request that took many asks Cassandra nothing more.
+    from models.detection.artefact import load
+
+    return load(data, sha256)
 
 
 def _no_statistics(station_id: str) -> Exception:

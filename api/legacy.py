@@ -61,8 +61,11 @@ def legacy_routes(context: Context, counter: Counter, judge: Judge) -> APIBluepr
         deprecated=True,
     )
     def latest_anomalies(query: dict[str, Any]) -> Response:
+        return context.answers.get("latest_anomalies", query, lambda: newest(query["limit"]))
+
+    def newest(limit: int) -> Response:
         store = context.store.get()
-        found = latest(store, query["limit"], context.now_ms())
+        found = latest(store, limit, context.now_ms())
         runs = context.versions.run_ids(store, context.settings.model_name, {row.model_version for row in found})
         return jsonify([shown(row, sensors, runs.get(row.model_version)) for row in found])
 

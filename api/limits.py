@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from apiflask import APIFlask
@@ -104,6 +106,16 @@ def check_time() -> None:
     if time.monotonic() > _until.get():
         detail = f"This takes longer than {REQUEST_SECONDS:.0f} s; ask for less at once."
         raise refuse(503, "query-timeout", detail, {"Retry-After": str(_BUSY_SECONDS)})
+
+
+@contextmanager
+def time_stopped() -> Iterator[None]:
+    """What happens inside the block is no part of the request's time: a model that is loaded, once in a process."""
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        _until.set(_until.get() + time.monotonic() - begun)
 
 
 def _give_back() -> None:

@@ -9,11 +9,10 @@ from flask import Blueprint, Response, g, make_response, redirect, render_templa
 from api.limits import BAD_TOKENS_A_MINUTE, Rate
 from api.sessions import Sessions
 from api.tokens import KnownTokens, hashed
-from api.wire import SECURITY_HEADERS
+from api.wire import FORM_POLICY
 
 # A path of this site: no second slash or backslash, which browsers take for another site.
 _HERE = re.compile(r"/(?![/\\])[\x21-\x7e]*", re.ASCII)
-_POLICY = SECURITY_HEADERS["Content-Security-Policy"].replace("form-action 'none'", "form-action 'self'")
 
 
 def login_routes(known: KnownTokens, sessions: Sessions) -> Blueprint:
@@ -48,7 +47,7 @@ def login_routes(known: KnownTokens, sessions: Sessions) -> Blueprint:
 
 def _page(problem: str, wanted: str, status: int) -> Response:
     response = make_response(render_template("login.html", problem=problem, next=_path(wanted)), status)
-    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Content-Security-Policy"] = FORM_POLICY
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="stationwatch", error="invalid_token"'
     return response

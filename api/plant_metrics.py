@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from api.context import Context
-from api.pages.watch import Shared
+from api.sharing import Shared
 from api.store_handle import STORE_AWAY
 from models.detection.silence import is_silent, is_stale
 from storage import stations, stream
 from storage.session import Store
 
-FRESH_MS = 10_000
+FRESH_SECONDS = 10.0
 """`stations` is written at most every 10 s."""
 
 
@@ -26,12 +26,13 @@ class StationsCollector:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._counts = Shared(self._count, FRESH_MS)
+        self._counts: Shared[dict[str, int]] = Shared(FRESH_SECONDS)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics at this moment."""
         try:
-            counts = self._counts.get(self._context.store.get(), self._context.now_ms())
+            store = self._context.store.get()
+            counts = self._counts.get("counts", lambda: self._count(store, self._context.now_ms()))
         except STORE_AWAY as error:
             self._context.store.doubt(error)
             return
@@ -47,7 +48,7 @@ class StationsCollector:
     def _count(self, store: Store, now_ms: int) -> dict[str, int]:
         settings = self._context.settings
         sign_ms = stream.progress(store, settings.readings_topic).heartbeat_ms
-        rows = list(stations.stations(store))
+        rows = stations.stations(store)
         if is_stale(sign_ms, now_ms, settings.api_stale_seconds):
             return {"reporting": 0, "silent": 0, "unknown": len(rows)}
         silent = sum(is_silent(row.last_record_ms, row.typical_interval_seconds, now_ms) for row in rows)

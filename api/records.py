@@ -13,7 +13,7 @@ def elastic_record(anomaly: dict[str, Any]) -> dict[str, Any]:
 
     Left out are members that have no meaning here: `probability`, `bucket_span`, `multi_bucket_impact`.
     """
-    leading = next((one for one in anomaly["sensors"] if one["name"] == anomaly["leading_sensor"]), None)
+    leading = next((one for one in anomaly["sensors"] if one.name == anomaly["leading_sensor"]), None)
     return {
         "job_id": anomaly["model"]["name"],
         "result_type": "record",
@@ -27,8 +27,8 @@ def elastic_record(anomaly: dict[str, Any]) -> dict[str, Any]:
         "partition_field_name": "station_id",
         "partition_field_value": anomaly["station_id"],
         "field_name": anomaly["leading_sensor"],
-        "actual": _known([leading["actual"]] if leading else []),
-        "typical": _known([leading["typical"]] if leading else []),
+        "actual": _known([leading.actual] if leading else []),
+        "typical": _known([leading.typical] if leading else []),
         "influencers": [
             {"influencer_field_name": "station_id", "influencer_field_values": [anomaly["station_id"]]},
         ],
@@ -43,7 +43,7 @@ def lookout_record(anomaly: dict[str, Any]) -> dict[str, Any]:
         "prediction_reason": "ANOMALY_DETECTED",
         "anomaly_score": round(anomaly["severity"] / 100, 6),
         "diagnostics": [
-            {"name": f"{anomaly['station_id']}\\{one['name']}", "value": one["contribution"] or 0.0}
+            {"name": f"{anomaly['station_id']}\\{one.name}", "value": one.contribution or 0.0}
             for one in anomaly["sensors"]
         ],
     }

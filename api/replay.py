@@ -15,7 +15,7 @@ from api.openapi import ok
 from api.problems import refuse
 from api.query import STRICT, StrictQuery
 from api.schemas import ref
-from api.shapes import judged_shown, told
+from api.shapes import Said, judged_shown
 from models.detection.errors import ArtefactRefused, NotFound
 from models.detection.sensors import Sensor
 
@@ -62,7 +62,7 @@ def replay_routes(context: Context, judge: Judge) -> APIBlueprint:
 
 
 def _compared(score: float, severity: float, flags: int) -> dict[str, Any]:
-    shown = judged_shown(score, severity, flags, told({}))
+    shown = judged_shown(score, severity, flags, Said())
     return {name: shown[name] for name in _COMPARED}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,14 +19,47 @@ from storage.minutes import MinuteRow, SensorMinute
 from storage.readings import ReadingRow
 from storage.stations import StationRow
 
-_SENSOR = ("name", "unit", "actual", "typical", "lower", "upper", "direction", "contribution")
-_WITNESS = ("name", "score", "threshold", "fired")
+
+class SensorSaid(msgspec.Struct):
+    """A sensor's part in a verdict; what an older release did not write is None."""
+
+    name: Any = None
+    unit: Any = None
+    actual: Any = None
+    typical: Any = None
+    lower: Any = None
+    upper: Any = None
+    direction: Any = None
+    contribution: Any = None
+
+
+class WitnessSaid(msgspec.Struct):
+    """A witness' part in a verdict."""
+
+    name: Any = None
+    score: Any = None
+    threshold: Any = None
+    fired: Any = None
+
+
+class Said(msgspec.Struct):
+    """The members of a stored explanation that the contract knows. Decoded into these, a verdict costs a fifth."""
+
+    sensors: list[SensorSaid] = []
+    witnesses: list[WitnessSaid] = []
+    explanation: str = ""
+    cause: Any = None
+    action: Any = None
+    p_value: Any = None
+
+
+_read = msgspec.json.Decoder(Said).decode
 
 
 def anomaly_shown(row: AnomalyRow, model_name: str, feedback: FeedbackRow | None) -> dict[str, Any]:
     """One anomaly."""
-    verdict = verdict_of(row)
-    leading = max(verdict["sensors"], key=lambda sensor: sensor["contribution"] or 0.0, default={"name": None})
+    verdict = said_of(row.verdict)
+    leading = max(verdict.sensors, key=lambda sensor: sensor.contribution or 0.0, default=SensorSaid())
     return {
         "id": anomaly_id(row.station_id, row.event_ms, row.seq),
         "station_id": row.station_id,
@@ -35,14 +68,14 @@ def anomaly_shown(row: AnomalyRow, model_name: str, feedback: FeedbackRow | None
         "scored_time": rfc3339(row.scored_ms),
         "stored_time": rfc3339(row.stored_ms),
         **judged_shown(row.score, row.severity, row.flags, verdict),
-        "leading_sensor": leading["name"],
+        "leading_sensor": leading.name,
         "late": bool(row.flags & Flag.LATE),
         "model": {"name": model_name, "version": str(row.model_version)},
         "feedback": None if feedback is None else feedback_shown(feedback),
     }
 
 
-def judged_shown(score: float, severity: float, flags: int, verdict: Mapping[str, Any]) -> dict[str, Any]:
+def judged_shown(score: float, severity: float, flags: int, verdict: Said) -> dict[str, Any]:
     """What is said of a reading, whether it was stored or only asked about."""
     return {
         "is_anomaly": bool(flags & Flag.ANOMALY),
@@ -51,35 +84,22 @@ def judged_shown(score: float, severity: float, flags: int, verdict: Mapping[str
         "severity": rounded(severity),
         "severity_class": severity_class(severity),
         "state": "warming_up" if flags & Flag.WARMING_UP else "stable",
-        "sensors": verdict["sensors"],
-        "witnesses": verdict["witnesses"],
+        "sensors": verdict.sensors,
+        "witnesses": verdict.witnesses,
         "rules": rules_of(flags),
-        "explanation": verdict["explanation"],
-        "cause": verdict["cause"],
-        "action": verdict["action"],
-        "p_value": verdict["p_value"],
+        "explanation": verdict.explanation,
+        "cause": _texts(verdict.cause, ("hint", "evidence")),
+        "action": _texts(verdict.action, ("text",)),
+        "p_value": verdict.p_value,
     }
 
 
-def verdict_of(row: AnomalyRow) -> dict[str, Any]:
-    """The stored explanation with the members of the contract, whatever release wrote it."""
+def said_of(verdict: str | bytes) -> Said:
+    """A stored explanation, whatever release wrote it."""
     try:
-        document = msgspec.json.decode(row.verdict, type=dict[str, Any])
+        return _read(verdict)
     except msgspec.MsgspecError:
-        document = {}
-    return told(document)
-
-
-def told(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of an explanation that the contract knows; what is missing is null."""
-    return {
-        "sensors": [{name: sensor.get(name) for name in _SENSOR} for sensor in document.get("sensors", [])],
-        "witnesses": [{name: witness.get(name) for name in _WITNESS} for witness in document.get("witnesses", [])],
-        "explanation": str(document.get("explanation", "")),
-        "cause": _texts(document.get("cause"), ("hint", "evidence")),
-        "action": _texts(document.get("action"), ("text",)),
-        "p_value": document.get("p_value"),
-    }
+        return Said()
 
 
 def _texts(part: object, names: tuple[str, ...]) -> dict[str, str] | None:

@@ -72,6 +72,9 @@ def station_routes(context: Context) -> APIBlueprint:
     @routes.input(PagedQuery, location="query", arg_name="query", unknown=STRICT)
     @routes.doc(summary="Stations, by id", responses={200: ok("One page.", ref("Stations"))})
     def listed(query: dict[str, Any]) -> Response:
+        return context.answers.get("stations", query, lambda: page_of(query))
+
+    def page_of(query: dict[str, Any]) -> Response:
         store = context.store.get()
         after = str(tokens.read(store, query["page_token"], query).place[0]) if "page_token" in query else ""
         rows, last = stations_page(store, after, query["page_size"])

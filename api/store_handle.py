@@ -18,8 +18,15 @@ REQUEST_TIMEOUT_SECONDS = 1.5
 
 PROBE_SECONDS = 1.0
 
+FAILED_PROBES = 2
+"""In a row, before everybody is refused without asking Cassandra: on a loaded machine a single one may be late."""
+
 STORE_AWAY = (Retryable, SchemaMissing)
 """What passes by itself, or by `python -m storage schema`, while the API runs: 503, never 500."""
+
+
+DOUBT_SECONDS = 0.5
+"""How long a caller waits for the probe after another one's request has failed; alive, it answers in ms."""
 
 
 class StoreProvider(Protocol):
@@ -61,8 +68,9 @@ class GuardedStore(Store):
 class StoreHandle:
     """A store that is opened and watched by a thread of its own.
 
-    A request that meets a silent Cassandra costs its caller the driver's timeout. While the probe fails, callers are
-    refused at once instead, so that a paused Cassandra cannot occupy every thread of the server.
+    A request that meets a silent Cassandra costs its caller the driver's timeout. From then on callers wait for a probe
+    first, briefly, and once `FAILED_PROBES` in a row have failed they are refused at once: so a paused Cassandra cannot
+    occupy every thread of the server, and one dear query that took too long turns nobody away.
 
     Args:
         connect: one attempt to open the store.
@@ -89,7 +97,9 @@ class StoreHandle:
         self._store: Store | None = None
         self._guarded: Store | None = None
         self._warm = False
+        self._failed = 0
         self._answers = threading.Event()
+        self._sure = threading.Event()
         self._tried = threading.Event()
         self._wake = threading.Event()
         self._closing = False
@@ -107,19 +117,22 @@ class StoreHandle:
         """The open store.
 
         Raises:
-            StoreUnavailable: not connected yet, or the last probe failed.
+            StoreUnavailable: not connected yet, or the last probes failed.
         """
         self.start()
         self._tried.wait(REQUEST_TIMEOUT_SECONDS)
         guarded = self._guarded
         if guarded is None or not self._answers.is_set():
             raise StoreUnavailable("Cassandra does not answer")
+        if not self._sure.wait(DOUBT_SECONDS):
+            raise StoreUnavailable("Cassandra did not answer lately")
         return guarded
 
     def doubt(self, error: StationwatchError) -> None:
-        """Probe at once; until it succeeds callers are refused. Without effect while the store is known to be away."""
+        """Probe at once; callers wait for that. Without effect while the store is known to be away."""
         if self._answers.is_set():
-            self._lost(str(error))
+            log.info("store: a request failed: %s", error)
+            self._sure.clear()
             self._wake.set()
 
     def close(self) -> None:
@@ -136,7 +149,8 @@ class StoreHandle:
             self._wake.clear()
             self._check()
             self._tried.set()
-            self._wake.wait(self._probe_seconds)
+            doubtful = self._failed > 0 and self._answers.is_set()
+            self._wake.wait(0.0 if doubtful else self._probe_seconds)
             if self._closing:
                 return
 
@@ -157,6 +171,8 @@ class StoreHandle:
         else:
             if not self._answers.is_set():
                 log.info("store: Cassandra answers")
+            self._failed = 0
+            self._sure.set()
             self._answers.set()
 
     def _may_ask(self) -> None:
@@ -165,6 +181,9 @@ class StoreHandle:
             raise StoreUnavailable("Cassandra does not answer")
 
     def _lost(self, why: str) -> None:
+        self._failed += 1
+        self._sure.clear()
         if self._answers.is_set() or not self._tried.is_set():
             log.warning("store: %s", why)
-        self._answers.clear()
+        if self._failed >= FAILED_PROBES:
+            self._answers.clear()

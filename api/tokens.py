@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import threading
 import time
 from collections.abc import Callable
 from enum import IntEnum
@@ -15,8 +17,13 @@ from settings import PREFIX
 from storage.session import Store
 from storage.tokens import token
 
+log = logging.getLogger(__name__)
+
 KNOWN_SECONDS = 10.0
 """How long an answer of Cassandra about a token is believed, and hence how long a revoked one still works, s."""
+
+LOOK_SECONDS = 2.0
+"""How often the file is looked at."""
 
 _UNKNOWN_SECONDS = 2.0
 _REMEMBERED = 10_000
@@ -74,21 +81,75 @@ def read_tokens(path: Path) -> list[Token]:
     return tokens
 
 
+class TokensFile:
+    """The tokens of a file, read again when it changes: a revoked one stops working without a restart.
+
+    A file that became unreadable is told in the log, and what it said before holds: half a file that somebody is just
+    writing shuts nobody out.
+
+    Args:
+        path: of the file.
+        clock: s; the file is looked at once in `LOOK_SECONDS`.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._seen = self._state()
+        self._roles = _roles(read_tokens(path))
+        self._look_at = clock() + LOOK_SECONDS
+        self._looking = threading.Lock()
+
+    def role_of(self, sha256: str) -> Role | None:
+        """The role of the token with this hash, None for one that the file does not hold."""
+        if self._clock() >= self._look_at:
+            with self._looking:
+                self._look()
+        return self._roles.get(sha256)
+
+    def _look(self) -> None:
+        self._look_at = self._clock() + LOOK_SECONDS
+        seen = self._state()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._roles = _roles(read_tokens(self._path))
+            log.info("tokens: %d in the file, which has changed", len(self._roles))
+        except SettingsError as error:
+            log.error("tokens: %s; the tokens read before still hold", error)
+
+    def _state(self) -> tuple[int, int, int] | None:
+        """What is another when the file is; None while there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _roles(tokens: list[Token]) -> dict[str, Role]:
+    found: dict[str, Role] = {}
+    for each in tokens:
+        found[each.sha256] = max(each.role, found.get(each.sha256, each.role))
+    return found
+
+
 class KnownTokens:
     """Whom this API knows. Looked up by hash, so that how long it takes says nothing about a token.
 
     Args:
-        listed: tokens of the file.
+        file: tokens of the file, None where there is none.
         store: the way to the table of tokens, None when it is not asked.
         clock: s, for how long answers are believed.
     """
 
     def __init__(
-        self, listed: list[Token], store: Callable[[], Store] | None, clock: Callable[[], float] = time.monotonic
+        self, file: TokensFile | None, store: Callable[[], Store] | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._listed: dict[str, Role] = {}
-        for each in listed:
-            self._listed[each.sha256] = max(each.role, self._listed.get(each.sha256, each.role))
+        self._file = file
         self._store = store
         self._clock = clock
         self._asked: dict[str, tuple[Role | None, float]] = {}
@@ -99,7 +160,7 @@ class KnownTokens:
         Raises:
             StoreUnavailable: only Cassandra could know.
         """
-        listed = self._listed.get(sha256)
+        listed = self._file.role_of(sha256) if self._file else None
         if listed is not None or self._store is None:
             return listed
         role, until = self._asked.get(sha256, (None, 0.0))

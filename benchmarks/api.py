@@ -37,9 +37,11 @@ READY_SECONDS = 900.0
 CLIENTS = 64
 LISTENERS = 20
 TIMEOUT_SECONDS = 10.0
-# Share of each route, in hundredths. {station} and {anomaly} are drawn from those that exist.
+# Share of each route, in hundredths. {station} and {anomaly} are drawn from those that exist, {severity} from 1 to 90.
 MIX = {
-    "GET /api/v1/anomalies?time_range=1h&page_size=50": 20,
+    "GET /api/v1/anomalies?time_range=1h&page_size=50": 10,
+    "GET /api/v1/anomalies?time_range=6h&station_id={station}": 5,
+    "GET /api/v1/anomalies?time_range=1h&min_severity={severity}": 5,
     "GET /api/v1/anomalies/{anomaly}": 10,
     "GET /api/v1/counts?time_range=24h&step=1h&group_by=severity": 10,
     "GET /api/v1/stations?page_size=100": 10,
@@ -136,7 +138,9 @@ def ask(plant: Plant, per_second: float, seconds: float, rng: random.Random) -> 
     until(lambda: _status(plant, "POST /api/v1/predict", threading.local()) == "200")
     drawn = rng.choices(list(MIX), list(MIX.values()), k=int(per_second * seconds))
     paths = [
-        name.replace("{station}", rng.choice(stations)).replace("{anomaly}", rng.choice(anomalies or ["none"]))
+        name.replace("{station}", rng.choice(stations))
+        .replace("{anomaly}", rng.choice(anomalies or ["none"]))
+        .replace("{severity}", str(rng.randint(1, 90)))
         for name in drawn
     ]
     routes, lock, connections = {name: Route() for name in MIX}, threading.Lock(), threading.local()

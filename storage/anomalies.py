@@ -17,6 +17,7 @@ import msgspec
 from storage.retries import DEADLINE_SECONDS, OnWait, Patience
 from storage.session import Store
 from storage.times import HOUR_MS, cql_date, floored, year_of
+from storage.wire import plain_map
 from storage.writes import batches_of, write_all, write_rows
 
 TIME_SLOTS = 8
@@ -80,6 +81,7 @@ FROM anomaly_feed WHERE append_hour = ? AND kafka_partition = ? AND kafka_offset
 SELECT_HOURS = """
 SELECT toUnixTimestamp(hour), slot FROM anomaly_hours WHERE year = ? AND hour >= ? AND hour < ?"""
 _BLOCK = AnomalyRow._fields.index("block")
+_SENSORS = AnomalyRow._fields.index("sensors")
 
 
 def time_slot(station_id: str) -> int:
@@ -181,5 +183,5 @@ def _fed(row: AnomalyRow) -> tuple[tuple[int, int], tuple[object, ...]]:
 
 def found_row(found: Sequence[Any]) -> AnomalyRow:
     """An anomaly without its block, of the values of FOUND_COLUMNS."""
-    row = AnomalyRow._make((*found[:_BLOCK], None, *found[_BLOCK:]))
-    return row._replace(sensors=dict(row.sensors or {}))
+    *before, sensors = found[: _SENSORS + 1]
+    return AnomalyRow._make((*before, plain_map(sensors), *found[_SENSORS + 1 : _BLOCK], None, *found[_BLOCK:]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from storage.retries import DEADLINE_SECONDS, OnWait
 from storage.session import Store
 from storage.times import HOUR_MS, floored, steps
+from storage.wire import plain_map
 from storage.writes import write_rows
 
 BUCKET_MS = 6 * HOUR_MS
@@ -77,7 +78,7 @@ def readings_of(
     select = SELECT_NEWEST_FIRST if newest_first else SELECT_OLDEST_FIRST
     for bucket in steps(start_ms, end_ms, BUCKET_MS, newest_first):
         for row in store.rows(select, (station_id, bucket, start_ms, end_ms)):
-            yield ReadingRow._make(row)._replace(sensors=dict(row[3] or {}))
+            yield _found(row)
 
 
 class ReadingPlace(NamedTuple):
@@ -110,11 +111,15 @@ def readings_page(
         several = buckets[at : min(at + BUCKETS_AT_ONCE, PAGE_BUCKETS)]
         edges = (*place, end_ms, LEAST_SEQ, limit - len(found))
         for rows in store.rows_of_all(SELECT_FROM, [(station_id, bucket, *edges) for bucket in several]):
-            found += [ReadingRow._make(row)._replace(sensors=dict(row[3] or {})) for row in rows]
+            found += [_found(row) for row in rows]
         if len(found) >= limit:
             return found[:limit], place_after(found[limit - 1])
     left = buckets[PAGE_BUCKETS:]
     return found, ReadingPlace(left[0]) if left else None
+
+
+def _found(row: Sequence[Any]) -> ReadingRow:
+    return ReadingRow._make((*row[:3], plain_map(row[3]), *row[4:]))
 
 
 def _keyed(row: ReadingRow) -> tuple[tuple[str, int], tuple[object, ...]]:

@@ -1,6 +1,6 @@
 """Rows as the bytes that Cassandra takes, six times faster than the driver's own bind (4 µs a reading, not 23).
 
-Equal to it byte for byte; whatever this file does not know is left to the driver.
+Equal to it byte for byte; whatever this file does not know is left to the driver. And its maps as plain ones.
 """
 
 from __future__ import annotations
@@ -39,6 +39,14 @@ def binder(prepared: PreparedStatement) -> Callable[[Sequence[object]], BoundSta
         return statement
 
     return bind
+
+
+def plain_map(found: Any) -> dict[Any, Any]:
+    """A map as the driver gives it (None is an empty one) as a plain dict.
+
+    Asked by key, as `dict()` does, the driver's map serializes each key first: 4 µs for three sensors, not 0.7.
+    """
+    return dict(getattr(found, "_items", found)) if found else {}
 
 
 def _pack_of(cql_type: Any, protocol_version: int) -> Pack:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+import msgspec
+from flask import Blueprint, Response, g, jsonify, make_response, render_template, request
 
 from api.context import Context
 from api.counts import Counter
@@ -15,18 +16,20 @@ from api.pages.conditions import CONDITIONS, MEANINGS
 from api.pages.plant import BLANK_EPISODE, blank_tile, plant_view, state_of, store_away
 from api.pages.station import LONGEST_MS, StationHistory, station_view
 from api.pages.strip import strip_of
-from api.pages.watch import PlantWatch, Shared
+from api.pages.watch import PlantWatch
 from api.pages.words import catalogue
 from api.problems import RETRY_AFTER_SECONDS, refuse_parameter
+from api.sharing import Shared
 from api.store_handle import STORE_AWAY
 from api.times import clock, rfc3339
+from api.wire import FORM_POLICY
 from models.detection.errors import NotFound
 from storage.session import Store
 from storage.stream import progress
 
 LONGEST_SEARCH = 64
-PLANT_FRESH_MS = 1000
-STRIP_FRESH_MS = 15_000
+PLANT_FRESH_SECONDS = 1.0
+STRIP_FRESH_SECONDS = 15.0
 _FURTHEST_MS = 253_402_300_800_000
 
 
@@ -39,15 +42,31 @@ def page_routes(context: Context) -> Blueprint:
         pages.add_app_template_filter(words)
     pages.add_app_template_filter(lambda condition: condition.replace("-", " "), "words")
     watch, counter = PlantWatch(context.settings.readings_topic), Counter(context)
-    alarms_now = Shared(open_alarms, PLANT_FRESH_MS)
-    plant_now = Shared(lambda store, now_ms: _plant(watch, alarms_now, context, store, now_ms), PLANT_FRESH_MS)
-    strip_now = Shared(lambda store, now_ms: strip_of(counter, now_ms), STRIP_FRESH_MS)
+    plants: Shared[dict[str, Any]] = Shared(PLANT_FRESH_SECONDS)
+    plants_written: Shared[bytes] = Shared(PLANT_FRESH_SECONDS, kept=2)
+    alarms_shown: Shared[dict[str, Any]] = Shared(PLANT_FRESH_SECONDS)
+    strips: Shared[dict[str, Any]] = Shared(STRIP_FRESH_SECONDS)
     history = StationHistory(context.settings.sensors)
+
+    def alarms_now(store: Store, now_ms: int) -> dict[str, Any]:
+        return alarms_shown.get("alarms", lambda: open_alarms(store, now_ms))
+
+    def plant_now(store: Store, now_ms: int) -> dict[str, Any]:
+        return plants.get(
+            "plant",
+            lambda: {
+                **plant_view(watch.look(store, now_ms), context),
+                "alarms_said": headline(alarms_now(store, now_ms)),
+            },
+        )
+
+    def strip_now(now_ms: int) -> dict[str, Any]:
+        return strips.get("strip", lambda: strip_of(counter, now_ms))
 
     def alarms_look(store: Store, now_ms: int) -> dict[str, Any]:
         sign_ms = progress(store, context.settings.readings_topic).heartbeat_ms
         state = state_of(sign_ms, now_ms, context.settings.api_stale_seconds)
-        found = alarms_now.get(store, now_ms)
+        found = alarms_now(store, now_ms)
         return {**found, "state": state, "headline": headline(found)}
 
     @pages.get("/")
@@ -55,9 +74,9 @@ def page_routes(context: Context) -> Blueprint:
         query, chosen = _filters()
 
         def view(store: Store, now_ms: int) -> dict[str, Any]:
-            shown = plant_now.get(store, now_ms)
+            shown = plant_now(store, now_ms)
             hidden = {tile["id"] for tile in shown["tiles"] if not _fits(tile, query.lower(), chosen)}
-            return {**shown, "hidden": hidden, "strip": strip_now.get(store, now_ms)}
+            return {**shown, "hidden": hidden, "strip": strip_now(now_ms)}
 
         given = {"q": query, "chosen": chosen, "meanings": MEANINGS, "blank_episode": BLANK_EPISODE}
         return framed(context, "plant.html", view, blank=blank_tile(context.settings.sensors), **given)
@@ -65,7 +84,7 @@ def page_routes(context: Context) -> Blueprint:
     @pages.get("/stations/<station_id>")
     def station(station_id: str) -> Response:
         def view(store: Store, now_ms: int) -> dict[str, Any]:
-            shown = station_view(store, station_id, plant_now.get(store, now_ms), context)
+            shown = station_view(store, station_id, plant_now(store, now_ms), context)
             return {**shown, "alarms": alarms_of(store, station_id, now_ms)}
 
         blanks = {"blank_episode": BLANK_EPISODE, "blank_alarm": BLANK_ALARM}
@@ -94,16 +113,18 @@ def page_routes(context: Context) -> Blueprint:
 
     @pages.get("/pages/plant")
     def plant_json() -> Response:
-        return jsonify(plant_now.get(context.store.get(), context.now_ms()))
+        shown = plant_now(context.store.get(), context.now_ms())
+        written = plants_written.get(shown["at_ms"], lambda: msgspec.json.encode(shown))
+        return Response(written, mimetype="application/json")
 
     @pages.get("/pages/strip")
     def plant_strip() -> Response:
-        return make_response(render_template("_strip.html", strip=strip_now.get(context.store.get(), context.now_ms())))
+        return make_response(render_template("_strip.html", strip=strip_now(context.now_ms())))
 
     @pages.get("/pages/stations/<station_id>")
     def station_json(station_id: str) -> Response:
         store, now_ms = context.store.get(), context.now_ms()
-        plant = plant_now.get(store, now_ms)
+        plant = plant_now(store, now_ms)
         tile = next((tile for tile in plant["tiles"] if tile["id"] == station_id), None)
         start_ms, end_ms, step_ms = (_whole(name) for name in ("start", "end", "step"))
         if not start_ms < end_ms <= start_ms + LONGEST_MS:
@@ -114,16 +135,21 @@ def page_routes(context: Context) -> Blueprint:
     return pages
 
 
-def _plant(
-    watch: PlantWatch, alarms_now: Shared[dict[str, Any]], context: Context, store: Store, now_ms: int
-) -> dict[str, Any]:
-    return {**plant_view(watch.look(store, now_ms), context), "alarms_said": headline(alarms_now.get(store, now_ms))}
-
-
 def framed(context: Context, template: str, view: Callable[[Store, int], dict[str, Any]], **given: Any) -> Response:
     """Render a page: what `view` finds, or the frame with the sentence that nothing is there or the store is away."""
+    response = _rendered(context, template, view, given)
+    if g.get("session"):
+        # The way out is a form.
+        response.headers["Content-Security-Policy"] = FORM_POLICY
+    return response
+
+
+def _rendered(
+    context: Context, template: str, view: Callable[[Store, int], dict[str, Any]], given: dict[str, Any]
+) -> Response:
     now_ms = context.now_ms()
     frame = {"now_ms": now_ms, "wall": "wall" in request.args, "sensors": catalogue(context.settings.sensors), **given}
+    frame["logged_in"] = g.get("session", False)
     try:
         return make_response(render_template(template, **frame, **view(context.store.get(), now_ms)))
     except NotFound:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from api.pages.folding import EpisodeFold
 from storage import stations, stream
@@ -18,8 +16,6 @@ BACK_MS = 2 * HOUR_MS
 
 _ROWS = 2000
 _ROUNDS = 5
-
-Seen = TypeVar("Seen")
 
 
 class Look(NamedTuple):
@@ -35,35 +31,8 @@ class Look(NamedTuple):
     catching_up: bool
 
 
-class Shared(Generic[Seen]):
-    """Something that all viewers are shown together, made anew when it is older than `fresh_ms`.
-
-    Made on demand only: a page that nobody looks at costs nothing, and a hundred viewers cost as much as one.
-
-    Args:
-        make: makes it of the store and the time now, ms since the epoch; never twice at once.
-        fresh_ms: how old it may be.
-    """
-
-    def __init__(self, make: Callable[[Store, int], Seen], fresh_ms: int) -> None:
-        self._make, self._fresh_ms = make, fresh_ms
-        self._lock = threading.Lock()
-        self._held: tuple[int, Seen] | None = None
-
-    def get(self, store: Store, now_ms: int) -> Seen:
-        """What is to be shown now. Not to be changed by whom it is given to.
-
-        Raises:
-            StoreUnavailable: Cassandra is away.
-        """
-        with self._lock:
-            if self._held is None or not 0 <= now_ms - self._held[0] < self._fresh_ms:
-                self._held = now_ms, self._make(store, now_ms)
-            return self._held[1]
-
-
 class PlantWatch:
-    """Follows the feed of anomalies from look to look. Not thread-safe: made for `Shared`.
+    """Follows the feed of anomalies from look to look. Not thread-safe: made for `api.sharing.Shared`.
 
     Args:
         topic: of the readings.
@@ -83,7 +52,7 @@ class PlantWatch:
         """
         progress = stream.progress(store, self._topic)
         more = self._follow(store, progress, now_ms)
-        rows = list(stations.stations(store))
+        rows = stations.stations(store)
         return Look(now_ms, progress.heartbeat_ms, rows, self._fold, more)
 
     def _follow(self, store: Store, progress: stream.Progress, now_ms: int) -> bool:

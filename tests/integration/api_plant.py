@@ -33,7 +33,12 @@ SENSORS = ("temperature", "humidity", "noise")
 def plant_settings(stack: Stack, home: Path, **changes: Any) -> Settings:
     """Settings of a keyspace of one's own, with empty tables."""
     mine = Settings(
-        _env_file=None, home=home, cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}", api_port=0, **changes
+        _env_file=None,
+        home=home,
+        cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}",
+        api_port=0,
+        api_shared_seconds=0,
+        **changes,
     )
     mine = endpoints_settings(mine, stack.endpoints())
     apply_schema(StoreConfig.from_settings(mine), read_migrations(), NOW_MS)

@@ -138,7 +138,10 @@ def test_people_log_in_and_out_and_other_sites_cannot_use_their_session(guarded:
         cookie = entered.headers["Set-Cookie"]
         assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
         assert "OPERATOR" not in cookie
-        assert browser.get("/", headers=html).status_code in (200, 503)
+        page = browser.get("/", headers=html)
+        assert page.status_code in (200, 503)
+        assert 'action="/logout"' in page.get_data(as_text=True)
+        assert "form-action 'self'" in page.headers["Content-Security-Policy"]
         own = {"Origin": "http://localhost"}
         assert browser.post("/api/v1/anomalies/x/feedback", headers=own).status_code not in (401, 403)
         assert browser.post("/api/v1/jobs", headers=own).status_code == 403

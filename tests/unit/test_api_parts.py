@@ -13,6 +13,7 @@ from apiflask import APIFlask, HTTPError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api import limits
 from api.body import json_object
 from api.identity import Identity, anomaly_id, identity_of
 from api.interval import AHEAD_MS, resolve
@@ -199,3 +200,19 @@ def test_a_place_is_plain_enough_for_a_token() -> None:
     """Breaks when a token cannot carry a place through JSON and back."""
     for place in (Place(5), Place(5, "a", -(2**63))):
         assert Place(*json.loads(json.dumps(list(place)))) == place
+
+
+def test_loading_a_model_is_no_part_of_a_requests_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when the first prediction of a process is refused because its model took long to load."""
+    seconds = [0.0]
+    monkeypatch.setattr("api.limits.time.monotonic", lambda: seconds[0])
+    until = limits._until.set(limits.REQUEST_SECONDS)
+    try:
+        with limits.time_stopped():
+            seconds[0] += 60.0
+        limits.check_time()
+        seconds[0] += limits.REQUEST_SECONDS + 1.0
+        with pytest.raises(HTTPError):
+            limits.check_time()
+    finally:
+        limits._until.reset(until)
