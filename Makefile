@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-api package screenshots settings-table java
+.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-api package screenshots image-packages settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ test: setup java ## every test, on real servers that it starts and stops
 	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-faults: setup java ## the tests that kill, pause and take minutes
-	@exec $(BIN)/python -m pytest tests/faults tests/integration/test_api_fuzz.py $(ARGS)
+	@exec $(BIN)/python -m pytest tests/faults tests/integration/test_api_fuzz.py tests/integration/test_images.py $(ARGS)
 
 check: setup ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -66,6 +66,9 @@ package: setup ## a wheel and an archive of the environment for spark-submit, in
 
 screenshots: setup java ## pictures of the page from a demo plant, in docs/images
 	@exec $(BIN)/python -m tests.browser.screenshots
+
+image-packages: setup ## write what each image installs, after an import was added or dropped
+	@$(BIN)/python -m local_stack.image_packages
 
 settings-table: setup ## print the settings table of README, and write .env.example
 	@$(BIN)/python -m settings --env-example > .env.example

@@ -20,6 +20,7 @@ from iot_simulator.live import LiveStations, first_tick_after
 from iot_simulator.metrics import PublisherMetrics, serve
 from iot_simulator.process import StationProcess
 from iot_simulator.publisher import Publisher
+from iot_simulator.slots import claim
 from iot_simulator.units import milliseconds, parse_duration, parse_time
 from models.detection.errors import SettingsError
 from settings import Settings, settings_or_exit
@@ -47,11 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace, settings: Settings) -> int:
-    first, after = _slice(chosen.stations, chosen.replica, chosen.replicas)
+    stop = _stop_on_signals()
+    slot = claim(chosen.slots, chosen.replicas, stop) if chosen.slots else None
+    if chosen.slots and slot is None:
+        return 0
+    replica = slot.number if slot else chosen.replica
+    first, after = _slice(chosen.stations, replica, chosen.replicas)
     process = _process(chosen, settings, range(first, after))
     faults = [parse_fault(text, settings.sensors, chosen.stations) for text in chosen.fault]
     ticks = None if chosen.duration is None else math.ceil(chosen.duration / chosen.cadence)
-    stop = _stop_on_signals()
     publisher = Publisher(settings.bootstrap_servers, stop)
     if publisher.connect():
         tick = first_tick_after(time.time(), chosen.cadence)
@@ -146,6 +151,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
         _add_station_options(command, settings)
     run.add_argument("--replica", type=int, default=0, help="which slice of the stations, from 0")
     run.add_argument("--replicas", type=int, default=1, help="number of slices")
+    run.add_argument("--slots", type=Path, help="folder in which the replicas of one machine claim their slices")
     run.add_argument("--duration", type=_duration, help="stop after this long, such as 10m; never if not given")
     _add_history_options(history)
     again = commands.add_parser("replay", help="publish a recorded CSV or Parquet file")
