@@ -12,6 +12,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,8 +146,8 @@ def test_the_rows_of_the_api_fill_their_tables(watched: Watched) -> None:
     wait_until(lambda: rows(targets[0]), "an anomaly", PANEL_SECONDS)
     station = str(json.loads(_get(f"{watched.api}/api/v1/anomalies?page_size=1"))["anomalies"][0]["station_id"])
     for query in targets:
+        wait_until(partial(rows, query), str(query), PANEL_SECONDS)
         found = rows(query)
-        assert found, str(query)
         for column in query.target["columns"]:
             assert any(row[column["text"]] is not None for row in found), f"{query}: {column['selector']}"
 
