@@ -144,7 +144,7 @@ def judge_challenger(
     if len(history) < limits.least_readings:
         return report(same, _too_little(len(history), limits))
     blocks = _blocks(history, exam)
-    both = champion.judge(blocks), challenger.judge(blocks)
+    both = champion.judge(blocks, history.station_ids), challenger.judge(blocks, history.station_ids)
     normal = _normal(both[0], exam)
     if normal.sum() < limits.least_readings:
         return report(same, _too_little(int(normal.sum()), limits))
@@ -243,7 +243,7 @@ def _outcomes(injected: Injected, champion: Detector, challenger: Detector, exam
     codes, times = injected.history.codes(), injected.history.event_ms
 
     def outcome(detector: Detector) -> Outcome:
-        verdicts = detector.judge(blocks)
+        verdicts = detector.judge(blocks, injected.history.station_ids)
         return evaluate(Scored(codes, times, verdicts.score, verdicts.is_anomaly, injected.judged), injected.labels)
 
     return outcome(champion), outcome(challenger)
