@@ -64,7 +64,10 @@ def test_an_overlay_builds_and_fits_the_schemas(overlay: str) -> None:
     """Breaks when a patch names what is not there."""
     kustomize = shutil.which("kustomize") or shutil.which("kubectl")
     if kustomize is None:
-        pytest.skip("no kustomize here: go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 (needs Go)")
+        sentence = "no kustomize here: go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 (needs Go)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
     command = [
         kustomize,
         *(["kustomize"] if kustomize.endswith("kubectl") else ["build"]),
