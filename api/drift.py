@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -14,10 +16,12 @@ from api.interval import Interval, IntervalQuery, resolve
 from api.openapi import ok
 from api.problems import refuse_parameter
 from api.query import STRICT
-from api.schemas import ref
+from api.schemas import FEEDBACK_VERDICTS, ref
 from api.times import rfc3339
 from models.detection.drift_report import DriftReport, DriftSummary
+from models.detection.feedback import FALSE_POSITIVE, TRUE_POSITIVE, precision_of
 from storage import drift
+from storage.feedback import feedback_between
 from storage.session import Store
 from storage.times import DAY_MS
 
@@ -57,8 +61,21 @@ def drift_document(store: Store, model: str, interval: Interval) -> dict[str, An
     newest = drift.report(store, model, checks[0].checked_ms) if checks else None
     return {
         "model": model,
+        "feedback": precision_shown(store, interval),
         "report": None if newest is None else report_shown(DriftReport.from_json(newest)),
         "checks": [check_shown(check) for check in checks],
+    }
+
+
+def precision_shown(store: Store, interval: Interval) -> dict[str, Any]:
+    """How many of the anomalies of an interval that people spoke about were real."""
+    said = Counter(row.verdict for row in feedback_between(store, *interval))
+    found = precision_of(said[TRUE_POSITIVE], said[FALSE_POSITIVE])
+    return {
+        **{verdict: said[verdict] for verdict in FEEDBACK_VERDICTS},
+        "precision": None if math.isnan(found.precision) else found.precision,
+        "low": found.low,
+        "high": found.high,
     }
 
 

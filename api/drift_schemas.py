@@ -90,9 +90,20 @@ DRIFT_CHECK = record(
         "effects": {"type": "object", "additionalProperties": NUMBER},
     }
 )
+FEEDBACK_PRECISION = record(
+    {
+        "true_positive": COUNT,
+        "false_positive": COUNT,
+        "expected": COUNT,
+        "precision": {**NULLABLE_NUMBER, "description": "true positives among true and false ones; null without any"},
+        "low": {**NUMBER, "description": "95 % Wilson interval"},
+        "high": NUMBER,
+    }
+)
 DRIFT = record(
     {
         "model": TEXT,
+        "feedback": {**FEEDBACK_PRECISION, "description": "what people said of anomalies of the interval"},
         "report": {**nullable(ref("DriftReport")), "description": "the newest check; null before the first one"},
         "checks": {**listed(ref("DriftCheck")), "description": "of the interval, newest first"},
     }

@@ -118,6 +118,13 @@ def anomaly(store: Store, station_id: str, event_ms: int, seq: int) -> AnomalyRo
     return None if row is None else found_row(row[:-1])._replace(block=row[-1])
 
 
+def anomalies_of(store: Store, identities: Iterable[tuple[str, int, int]]) -> list[AnomalyRow]:
+    """The anomalies of these identities with their blocks, in no order; those that are gone are left out."""
+    keys = [(station_id, cql_date(event_ms), event_ms, seq) for station_id, event_ms, seq in identities]
+    rows = (row for rows in store.rows_of_all(SELECT_ONE, keys) for row in rows)
+    return [found_row(row[:-1])._replace(block=row[-1]) for row in rows]
+
+
 def feed(
     store: Store, hour_ms: int, partition: int, after_offset: int, limit: int, below_offset: int = 2**63 - 1
 ) -> list[AnomalyRow]:

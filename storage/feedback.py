@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from storage.session import Store
-from storage.times import cql_date
+from storage.times import DAY_MS, cql_date, steps
 
 
 class FeedbackRow(NamedTuple):
@@ -51,3 +51,9 @@ def feedback_of(store: Store, identities: Iterable[tuple[str, int, int]]) -> dic
     answers = store.rows_of_all(SELECT_BETWEEN, [(day, *edges) for day, edges in days.items()])
     rows = (FeedbackRow._make(found) for answer in answers for found in answer)
     return {row[:3]: row for row in rows}
+
+
+def feedback_between(store: Store, start_ms: int, end_ms: int) -> list[FeedbackRow]:
+    """Return what was said of anomalies with start_ms <= event time < end_ms; one partition a day."""
+    days = [(cql_date(day), start_ms, end_ms - 1) for day in steps(start_ms, end_ms, DAY_MS)]
+    return [FeedbackRow._make(row) for rows in store.rows_of_all(SELECT_BETWEEN, days) for row in rows]

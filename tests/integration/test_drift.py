@@ -10,17 +10,21 @@ from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
 from local_stack.stack import Stack
+from models.detection.block import pack_row
 from models.detection.samples import HOUR_MS, samples_of
 from models.detection.sensors import DEFAULT_SENSORS
 from models.lifecycle.drift_job import DriftCheck, limits_from
 from models.lifecycle.drift_metrics import DriftMetrics
+from models.lifecycle.feedback_labels import read_labels
 from models.lifecycle.registry import CHAMPION, Registry
 from models.lifecycle.sample_window import read_window
 from models.lifecycle.train import fit, register
 from settings import Settings
+from storage.anomalies import write_anomalies
+from storage.feedback import FeedbackRow, put_feedback
 from storage.samples import write_samples
 from storage.session import Store, StoreConfig, connect
-from tests.integration.api_plant import application, plant_settings
+from tests.integration.api_plant import anomaly_row, application, plant_settings
 from tests.simulated import CADENCE, DAY, START_MS, sample_rows, simulated
 
 pytestmark = pytest.mark.timeout(300)
@@ -123,3 +127,31 @@ def test_effects_are_metrics_and_old_ones_go(checked: Checked) -> None:
     metrics.show(later)
     assert registry.get_sample_value("iot_drift_score", {"feature": "level:temperature"}) is None
     assert registry.get_sample_value("iot_drift_persistent") == 0
+
+
+def test_what_people_said_is_counted_and_read_with_its_blocks(checked: Checked, api: FlaskClient) -> None:
+    """Breaks when feedback is counted twice or under another verdict, or a label loses its anomaly."""
+    nothing = api.get("/api/v1/drift").get_json()["feedback"]
+    assert (nothing["precision"], nothing["low"], nothing["high"]) == (None, 0.0, 1.0)
+    window = read_window(checked.store, NAMES, NOW_MS - 2 * HOUR_MS, NOW_MS - HOUR_MS).samples
+    verdicts = ["false_positive"] * 6 + ["true_positive"] * 3 + ["expected"]
+    rows = [
+        anomaly_row(window.station_ids[at], int(window.event_ms[at]), at, block=pack_row(window.blocks, at))
+        for at in range(len(verdicts) + 1)
+    ]
+    foreign = anomaly_row("s1", NOW_MS - 95 * 60_000, 77, block=b"of another release")
+    write_anomalies(checked.store, [*rows, foreign])
+    for row, verdict in [*zip(rows, verdicts, strict=False), (foreign, "true_positive")]:
+        for said in ("expected", verdict):  # the last word holds
+            put_feedback(checked.store, FeedbackRow(*row[:3], said, "", NOW_MS, None, 1))
+    shown = api.get("/api/v1/drift").get_json()["feedback"]
+    assert (shown["true_positive"], shown["false_positive"], shown["expected"]) == (4, 6, 1)
+    assert shown["precision"] == pytest.approx(0.4)
+    assert 0.1 < shown["low"] < 0.4 < shown["high"] < 0.75
+    labels = read_labels(checked.store, NAMES, NOW_MS)
+    assert sorted(labels.verdicts) == sorted(verdicts)
+    place = {(row.station_id, row.event_ms): at for at, row in enumerate(rows)}
+    for at in range(len(labels)):
+        known = place[labels.station_ids[at], int(labels.event_ms[at])]
+        assert labels.verdicts[at] == verdicts[known]
+        assert (labels.blocks.rows[at] == window.blocks.rows[known]).all()
