@@ -136,6 +136,15 @@ class Settings(BaseSettings):
     retrain_freeze: str = Field(
         "", description="UTC times in which the policy files nothing, such as `Sat-Sun 00:00-24:00, 06:00-08:00`"
     )
+    retrain_window_hours: float = Field(
+        24.0, gt=0, le=720, description="how far back a retraining reads samples and series, h"
+    )
+    retrain_pause_seconds: float = Field(
+        60.0, ge=0, description="seconds after a retraining in which nobody can ask for another"
+    )
+    promote_automatically: bool = Field(
+        False, description="promote a challenger that passes the gates without asking anybody"
+    )
     shadow_share: float = Field(
         0.1, ge=0, le=1, description="share of readings that a challenger scores beside the champion"
     )

@@ -18,6 +18,7 @@ from api.drift import drift_routes
 from api.exchange import register_exchange
 from api.feedback import feedback_routes
 from api.health import health_routes
+from api.jobs import job_routes
 from api.json_format import MsgspecJson
 from api.judging import Judge
 from api.legacy import legacy_routes
@@ -31,7 +32,6 @@ from api.pages import page_routes
 from api.predict import predict_routes
 from api.problems import register_problems
 from api.replay import replay_routes
-from api.reserved import reserved_routes
 from api.sessions import Sessions
 from api.sharing import SharedAnswers
 from api.stations import station_routes
@@ -47,7 +47,9 @@ from storage import (
     drift,
     feed,
     feedback,
+    jobs,
     minutes,
+    model_events,
     readings,
     recounting,
     secrets,
@@ -87,6 +89,11 @@ WARMED_UP = (
     drift.SELECT_SUMMARIES,
     drift.SELECT_REPORT,
     feed.SELECT_FEED_HOURS,
+    jobs.SELECT_RECENT,
+    jobs.SELECT_ONE,
+    model_events.SELECT_EVENTS,
+    model_events.SELECT_CARDS,
+    model_events.SELECT_ALIASES,
     anomalies.SELECT_FEED,
 )
 
@@ -129,9 +136,9 @@ def create_app(
         docs_routes(),
         drift_routes(context),
         feedback_routes(context),
+        job_routes(context),
         predict_routes(context, judge),
         replay_routes(context, judge),
-        reserved_routes(),
         station_routes(context),
     ):
         app.register_blueprint(routes)

@@ -23,9 +23,9 @@ REQUIRED = {
     "predict.predict": Role.VIEWER,
     "legacy.legacy_predict": Role.VIEWER,
     "legacy.check_drift_retrain": Role.DATA_SCIENTIST,
-    "reserved.file_job": Role.DATA_SCIENTIST,
-    "reserved.promote": Role.DATA_SCIENTIST,
-    "reserved.rollback": Role.DATA_SCIENTIST,
+    "jobs.file": Role.DATA_SCIENTIST,
+    "jobs.promote": Role.DATA_SCIENTIST,
+    "jobs.rollback": Role.DATA_SCIENTIST,
 }
 """Endpoint → role of its unsafe methods, where it is not the rule: an operator changes, a viewer reads."""
 

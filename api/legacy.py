@@ -14,15 +14,16 @@ from api.counts import Counter
 from api.drift import DEFAULT_RANGE, drift_document
 from api.drift_schemas import LEGACY_DRIFT
 from api.interval import resolve
+from api.jobs import filed_job
 from api.judging import Asked, Judge
 from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
 from api.predict import value_of
 from api.query import STRICT, BoundedInteger, Duration, StrictQuery
-from api.reserved import not_yet
-from api.schemas import LEGACY_VERDICT, NOT_YET, legacy_reading
+from api.schemas import LEGACY_VERDICT, legacy_reading, ref
 from api.times import rfc3339
 from models.detection.sensors import Sensor
 from storage.anomalies import AnomalyRow
+from storage.jobs import RETRAIN
 from storage.walks import latest
 
 # When these addresses were declared deprecated (RFC 9745): 2026-11-21.
@@ -117,9 +118,14 @@ def legacy_routes(context: Context, counter: Counter, judge: Judge) -> APIBluepr
         return jsonify({"msg": checks[0]["sentence"] if checks else NOT_CHECKED, "drift": document})
 
     @routes.post("/check_drift_retrain")
-    @routes.doc(summary="File a retraining", description=NOT_YET, responses={501: "Not yet."}, deprecated=True)
+    @routes.doc(
+        summary="File a retraining",
+        description="As `POST /api/v1/jobs`, without a body.",
+        responses={202: ok("Filed; `Location` says where to look.", ref("Job"))},
+        deprecated=True,
+    )
     def check_drift_retrain() -> Response:
-        return not_yet()
+        return filed_job(context, RETRAIN, {})
 
     @routes.after_request
     def deprecated(response: Response) -> Response:

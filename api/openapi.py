@@ -11,6 +11,7 @@ from apiflask import APIFlask
 from api.alarm_schemas import ALARM_COMPONENTS
 from api.auth import PUBLIC_ENDPOINTS, role_needed
 from api.drift_schemas import DRIFT_COMPONENTS
+from api.model_schemas import LIFE_COMPONENTS
 from api.schemas import COMPONENTS, NULLABLE_NUMBER
 from api.wire import PROBLEM_MIMETYPE
 from models.detection.sensors import Sensor
@@ -112,16 +113,14 @@ def register_openapi(app: APIFlask) -> None:
 
     @app.spec_processor  # type: ignore[arg-type]
     def complete(spec: dict[str, Any]) -> dict[str, Any]:
-        schemas = {"Problem": PROBLEM, "Checks": CHECKS, **COMPONENTS, **DRIFT_COMPONENTS, **ALARM_COMPONENTS}
+        schemas = {"Problem": PROBLEM, "Checks": CHECKS, **COMPONENTS}
+        schemas |= DRIFT_COMPONENTS | ALARM_COMPONENTS | LIFE_COMPONENTS
         spec["components"].setdefault("schemas", {}).update(schemas)
         spec["security"] = [{"bearer": []}, {}]
         problem = ok("A problem document.", {"$ref": "#/components/schemas/Problem"}, PROBLEM_MIMETYPE)
         for path in spec["paths"].values():
             for operation in path.values():
                 operation["responses"].setdefault("default", problem)
-                if "501" in operation["responses"]:
-                    operation["responses"]["501"] = problem
-                    operation["x-not-implemented"] = True
         for path, method, role in _roles(app, spec["paths"]):
             spec["paths"][path][method]["x-required-role"] = role
         for path, method, schema in _bodies(app):

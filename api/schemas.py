@@ -302,7 +302,6 @@ LEGACY_VERDICT = record(
         "model_version": TEXT,
     }
 )
-NOT_YET = "This comes with a later release."
 
 COMPONENTS: dict[str, Schema] = {
     "Model": MODEL,

@@ -105,6 +105,8 @@ class Plant:
         self._start_program("alarms", ["-m", "alarms"])
         self._start_program("levels", ["-m", "plant_levels"])
         self._join("model", [model] if model else [])
+        # With the registry open and a champion in it: two that make its tables at once break each other.
+        self._start_program("retrainer", ["-m", "models.lifecycle.retrainer"])
         self._start_stations()
         self._wait_ready()
         self._watched += [self._server_restarts(name) for name in self._stack.servers]

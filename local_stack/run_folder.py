@@ -18,6 +18,7 @@ STOP_SECONDS = {
     "stream": 60.0,
     "alarms": 15.0,
     "levels": 10.0,
+    "retrainer": 20.0,
     "api": 20.0,
     "train": 10.0,
     "history": 10.0,

@@ -54,6 +54,7 @@ def settings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings
         labels_topic=f"fault-labels-{mark}",
         stream_metrics_port=0,
         alarms_metrics_port=0,
+        retrainer_metrics_port=0,
         api_port=0,
     )
     mine = endpoints_settings(mine, stack.endpoints())

@@ -13,6 +13,7 @@ from api.counts import Counter
 from api.pages.alarms import BLANK_ALARM, alarms_of, headline, open_alarms
 from api.pages.anomaly import anomaly_view
 from api.pages.conditions import CONDITIONS, MEANINGS
+from api.pages.model import model_view
 from api.pages.plant import BLANK_EPISODE, blank_tile, plant_view, state_of, store_away
 from api.pages.station import LONGEST_MS, StationHistory, station_view
 from api.pages.strip import strip_of
@@ -110,6 +111,15 @@ def page_routes(context: Context) -> Blueprint:
             return {"state": state, **anomaly_view(store, anomaly_id, context)}
 
         return framed(context, "anomaly.html", view)
+
+    @pages.get("/model")
+    def model() -> Response:
+        def view(store: Store, now_ms: int) -> dict[str, Any]:
+            sign_ms = progress(store, context.settings.readings_topic).heartbeat_ms
+            state = state_of(sign_ms, now_ms, context.settings.api_stale_seconds)
+            return {"state": state, **model_view(store, context, now_ms)}
+
+        return framed(context, "model.html", view)
 
     @pages.get("/pages/plant")
     def plant_json() -> Response:

@@ -29,6 +29,7 @@ from models.detection.pooling import (
     witnessed,
 )
 from models.detection.prior import Prior
+from models.detection.samples import Samples
 from models.detection.sensors import Sensor
 from models.detection.tails import forest_limit, rate_of, tail_of
 from models.detection.witness_kernel import Recipe
@@ -98,15 +99,74 @@ def fit_detector(
     Raises:
         StationwatchError: too few usable readings.
     """
-    from sklearn.ensemble import IsolationForest
-
     reference = _reference(history, sensors, prior)
     shown = _shown(history, sensors, prior, reference, recipe or Recipe())
-    rows = shown.learnable
-    if len(rows) < LEAST_READINGS:
+    lesson = Lesson(reference, shown.learnable, shown.learnable, shown.blocks, _facts(history))
+    return fit_lesson(lesson, prior, trees=trees, budget=budget, rng=rng)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a version learns from.
+
+    Args:
+        reference: of values over the stations.
+        forest_rows: (m, n_features) of readings that look normal.
+        threshold_rows: (k, n_features) of readings that look normal, from contiguous series.
+        blocks: settled readings, unusual ones too, whose scores are remembered for p-values.
+        facts: for people, of where all of it comes from.
+    """
+
+    reference: Reference
+    forest_rows: np.ndarray
+    threshold_rows: np.ndarray
+    blocks: Blocks
+    facts: dict[str, str | int | float]
+
+
+def lesson_from(samples: Samples, series: History, sensors: tuple[Sensor, ...], prior: Prior) -> Lesson:
+    """Prepare a lesson from what a stream has stored.
+
+    Args:
+        samples: for the forest and the reference; single readings with the blocks that the stream made of them. What a
+            rule or a witness fires on is left out here.
+        series: contiguous readings of whole stations, for the thresholds.
+        sensors: the catalogue.
+        prior: the stream's.
+    """
+    names = tuple(sensor.name for sensor in sensors)
+    values = samples.blocks.per_sensor("value").astype(np.float64)
+    values[samples.blocks.per_sensor("quality") != PRESENT] = np.nan
+    reference = _reference_of(values, names, prior)
+    good = teaches(samples)
+    shown = _shown(series, sensors, prior, reference, Recipe())
+    facts = _facts(series) | {"samples": len(samples), "sample_stations": len(set(samples.station_ids))}
+    rows = features(samples.blocks.take(good), reference)
+    return Lesson(reference, rows, shown.learnable, shown.blocks, facts)
+
+
+def teaches(samples: Samples) -> np.ndarray:
+    """Whether a sample can teach the forest: punctual, of a settled station, no rule or witness firing, (n,) bool."""
+    settled = (samples.blocks.per_sensor("weight") >= WARM_WEIGHT).any(axis=1)
+    return np.asarray(settled & (samples.blocks.common("late") == 0) & _unremarkable(samples.blocks))
+
+
+def fit_lesson(
+    lesson: Lesson, prior: Prior, *, trees: int, budget: float, rng: np.random.Generator
+) -> tuple[IsolationForest, Spec]:
+    """Fit a version on a lesson; arguments as those of `fit_detector`.
+
+    Raises:
+        StationwatchError: too few usable readings.
+    """
+    from sklearn.ensemble import IsolationForest
+
+    rows, reference = lesson.forest_rows, lesson.reference
+    if min(len(rows), len(lesson.threshold_rows)) < LEAST_READINGS:
         raise StationwatchError(
-            f"only {len(rows)} of {len(history)} readings can teach the forest, {LEAST_READINGS} are needed; "
-            f"it takes complete readings without a rule or witness firing (sensors: {', '.join(reference.sensors)})"
+            f"only {len(rows)} readings can teach the forest and {len(lesson.threshold_rows)} its threshold, "
+            f"{LEAST_READINGS} are needed; it takes complete readings without a rule or witness firing "
+            f"(sensors: {', '.join(reference.sensors)})"
         )
     seed = int(rng.integers(2**31))
     samples = min(SAMPLES_PER_TREE, len(rows))
@@ -115,9 +175,13 @@ def fit_detector(
     # Fitting on an array leaves no names, and without them a forest of other features would pass for this one.
     forest.feature_names_in_ = np.array(FEATURES, dtype=object)
     packed = PackedForest.from_sklearn(forest, FEATURES)
-    scores = packed.anomaly_score(_some(rows, THRESHOLD_ROWS, rng))
+    scores = packed.anomaly_score(_some(lesson.threshold_rows, THRESHOLD_ROWS, rng))
     clearest = float(packed.anomaly_score(np.full((1, len(FEATURES)), FAR))[0])
     typical, threshold = _forest_limits(scores, clearest, rate_of(_FOREST_SHARE * budget, prior.cadence, _PER_CLUSTER))
+    counts = {
+        "forest_rows": min(len(rows), FIT_ROWS),
+        "threshold_rows": min(len(lesson.threshold_rows), THRESHOLD_ROWS),
+    }
     spec = Spec(
         sensors=reference.sensors,
         centre=tuple(reference.centre.tolist()),
@@ -125,9 +189,9 @@ def fit_detector(
         forest_typical=typical,
         forest_threshold=threshold,
         budget=budget,
-        trained=_facts(history, rows, trees, seed),
+        trained=lesson.facts | counts | {"trees": trees, "seed": seed} | _libraries(),
     )
-    return forest, _calibrated(spec, Detector(spec, packed).judge(shown.blocks).score)
+    return forest, _calibrated(spec, Detector(spec, packed).judge(lesson.blocks).score)
 
 
 def _forest_limits(scores: np.ndarray, clearest: float, rate: float) -> tuple[float, float]:
@@ -138,23 +202,16 @@ def _forest_limits(scores: np.ndarray, clearest: float, rate: float) -> tuple[fl
     return typical, max(threshold, typical + 1e-3)
 
 
-def _facts(history: History, rows: np.ndarray, trees: int, seed: int) -> dict[str, str | int | float]:
+def _facts(history: History) -> dict[str, str | int | float]:
+    window = (history.event_ms.min(), history.event_ms.max()) if len(history) else (0, 0)
+    first, last = (f"{np.datetime64(int(moment), 'ms')}Z" for moment in window)
+    return {"readings": len(history), "stations": len(set(history.station_ids)), "first": first, "last": last}
+
+
+def _libraries() -> dict[str, str | int | float]:
     import sklearn
 
-    window = (history.event_ms.min(), history.event_ms.max())
-    first, last = (f"{np.datetime64(int(moment), 'ms')}Z" for moment in window)
-    return {
-        "readings": len(history),
-        "stations": len(set(history.station_ids)),
-        "first": first,
-        "last": last,
-        "forest_rows": min(len(rows), FIT_ROWS),
-        "threshold_rows": min(len(rows), THRESHOLD_ROWS),
-        "trees": trees,
-        "seed": seed,
-        "scikit-learn": sklearn.__version__,
-        "numpy": np.__version__,
-    }
+    return {"scikit-learn": sklearn.__version__, "numpy": np.__version__}
 
 
 def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -165,12 +222,16 @@ def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _reference(history: History, sensors: tuple[Sensor, ...], prior: Prior) -> Reference:
+    return _reference_of(history.values, tuple(sensor.name for sensor in sensors), prior)
+
+
+def _reference_of(values: np.ndarray, sensors: tuple[str, ...], prior: Prior) -> Reference:
     """Median of all values of a sensor, and how far from it is rare; a sensor without any has to show itself later."""
-    known = [place for place in range(len(sensors)) if not np.isnan(history.values[:, place]).all()]
-    names = tuple(sensors[place].name for place in known)
+    known = [place for place in range(len(sensors)) if not np.isnan(values[:, place]).all()]
+    names = tuple(sensors[place] for place in known)
     if not names:
         raise StationwatchError("the history holds no value of any sensor; nothing can be learnt from it")
-    values = history.values[:, known]
+    values = values[:, known]
     centre = np.nanmedian(values, axis=0)
     rate = rate_of(prior.budget, prior.cadence, float(len(names)))
     off = (np.abs(column[~np.isnan(column)]) for column in (values - centre).T)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 SHA256_TAG = "sha256"
 _FOLDER, _FILE = "model", "detector.zip"
 _SQLITE = "sqlite:///"
@@ -53,6 +53,23 @@ class Version:
     number: int
     run_id: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the registry knows of a version beside its bytes.
+
+    Args:
+        created_ms: ms since the epoch.
+        tags: of the version.
+        params: of its run.
+        metrics: of its run.
+    """
+
+    created_ms: int
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
 
 
 class Registry:
@@ -166,6 +183,33 @@ class Registry:
                 token = page.token
                 if not token:
                     return sorted(map(_version, found), key=lambda version: -version.number)
+
+    def aliases(self) -> dict[str, int]:
+        """Return the version each alias points to; none before the first version."""
+        try:
+            with self._errors("list the aliases"):
+                found = self._client.get_registered_model(self.model_name).aliases
+        except NotFound:
+            return {}
+        return {alias: int(number) for alias, number in found.items()}
+
+    def details(self, number: int) -> Details:
+        """Return what is known of a version.
+
+        Raises:
+            NotFound: no such version, or its run is gone.
+        """
+        with self._errors(f"look up version {number}"):
+            found = self._client.get_model_version(self.model_name, str(number))
+            data = self._client.get_run(str(found.run_id)).data
+        return Details(int(found.creation_timestamp), dict(found.tags or {}), dict(data.params), dict(data.metrics))
+
+    def tagged(self, tag: str, value: str) -> Version | None:
+        """Return the newest version with this tag, None when there is none."""
+        with self._errors(f"look up {tag} {value}"):
+            found = self._client.search_model_versions(f"name = '{self.model_name}'")
+            named = [_version(one) for one in found if (one.tags or {}).get(tag) == value]
+        return max(named, key=lambda version: version.number, default=None)
 
     def fetch(self, version: Version) -> bytes:
         """Return the version's artefact, verified against its tag but not opened.

@@ -99,13 +99,16 @@ def register(
     Raises:
         RegistryUnavailable: nothing usable was registered; the same call may succeed later.
     """
-    version = registry.register(training.artefact, _params(training), _metrics(training), dict(tags or {}))
+    version = registry.register(
+        training.artefact, params_of_training(training), metrics_of_training(training), dict(tags or {})
+    )
     if alias is not None:
         registry.set_alias(alias, version)
     return version
 
 
-def _params(training: Training) -> dict[str, str | int | float]:
+def params_of_training(training: Training) -> dict[str, str | int | float]:
+    """What the run says a version was made of."""
     spec = training.spec
     return {
         **spec.trained,
@@ -116,7 +119,8 @@ def _params(training: Training) -> dict[str, str | int | float]:
     }
 
 
-def _metrics(training: Training) -> dict[str, float]:
+def metrics_of_training(training: Training) -> dict[str, float]:
+    """What the run measures of a version."""
     spec, prior = training.spec, training.prior
     metrics = {
         "forest_threshold": spec.forest_threshold,

@@ -185,18 +185,3 @@ def test_feedback_on_nothing_or_of_another_type_is_refused(api: FlaskClient, sto
     given = {"verdict": "expected"}
     assert api.post(f"/api/v1/anomalies/{anomaly_id('x', NOW_MS, 1)}/feedback", json=given).status_code == 404
     assert api.post(f"{path_of(stored[9])}/feedback", data=given).status_code == 415
-
-
-def test_what_comes_later_answers_501(api: FlaskClient, stored: list[AnomalyRow]) -> None:
-    """Breaks when a reserved address is 404 or 200, or the OpenAPI document does not mark it."""
-    spec = api.get("/openapi.json").get_json()
-    later = {
-        (method, path)
-        for path, operations in spec["paths"].items()
-        for method, operation in operations.items()
-        if operation.get("x-not-implemented")
-    }
-    assert ("post", "/api/v1/models/{version}:promote") in later
-    for method, path in later:
-        answer = api.open(path.replace("{", "").replace("}", ""), method=method.upper())
-        assert (answer.status_code, answer.mimetype) == (501, "application/problem+json"), path

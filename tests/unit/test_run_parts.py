@@ -172,7 +172,7 @@ def test_only_one_run_in_a_home(tmp_path: Path) -> None:
         assert RunFolder(tmp_path).started() == []
 
 
-@pytest.mark.parametrize("name", ["api_port", "stream_metrics_port", "alarms_metrics_port"])
+@pytest.mark.parametrize("name", ["api_port", "stream_metrics_port", "alarms_metrics_port", "retrainer_metrics_port"])
 def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, name: str) -> None:
     """Breaks when the user learns after a minute, from a log, that port 8000 is taken."""
     said: list[str] = []
@@ -181,7 +181,13 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path, name: str)
         other.listen()
         settings = _settings(
             tmp_path,
-            **{"api_port": 0, "stream_metrics_port": 0, "alarms_metrics_port": 0, name: other.getsockname()[1]},
+            **{
+                "api_port": 0,
+                "stream_metrics_port": 0,
+                "alarms_metrics_port": 0,
+                "retrainer_metrics_port": 0,
+                name: other.getsockname()[1],
+            },
         )
         with pytest.raises(StackError, match=f"port .* is taken .*STATIONWATCH_{name.upper()}"):
             run(settings, said.append)

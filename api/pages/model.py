@@ -1,0 +1,64 @@
+"""The model's page: who judges, what wants to, what the gates said, how far the plant has moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import g
+
+from api.auth import role_needed
+from api.context import Context
+from api.drift import check_shown
+from api.models import job_shown, models_document
+from storage import drift, jobs
+from storage.session import Store
+from storage.times import DAY_MS
+
+VERSIONS_SHOWN, EVENTS_SHOWN = 12, 12
+
+
+def model_view(store: Store, context: Context, now_ms: int) -> dict[str, Any]:
+    """What the page shows.
+
+    Raises:
+        StoreUnavailable: Cassandra is away.
+    """
+    name = context.settings.model_name
+    document = models_document(store, name, context.settings.readings_topic)
+    recent = jobs.jobs(store, name, 1)
+    checks = drift.summaries(store, name, now_ms - 7 * DAY_MS, now_ms + DAY_MS)
+    newest = check_shown(checks[0]) if checks else None
+    return {
+        "document": document,
+        "versions": [_row(version) for version in document["versions"][:VERSIONS_SHOWN]],
+        "events": document["events"][:EVENTS_SHOWN],
+        "job": job_shown(recent[0]) if recent else None,
+        "busy": bool(recent) and not recent[0].over,
+        "drift": newest,
+        "drifts": _drifts(newest),
+        "may": _may(),
+    }
+
+
+def _may() -> bool:
+    role = g.get("role")
+    return role is None or role >= role_needed("jobs.file", "POST")
+
+
+def _row(version: dict[str, Any]) -> dict[str, Any]:
+    gates = [{**gate, "figures": _told(gate["figures"])} for gate in version["gates"]]
+    params = version["params"]
+    trained = params.get("samples_used") or params.get("forest_rows") or "?"
+    return {**version, "gates": gates, "trained": f"{trained} readings, {params.get('trees', '?')} trees"}
+
+
+def _told(figures: dict[str, float]) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), f"{value:.3g}") for name, value in sorted(figures.items())]
+
+
+def _drifts(check: dict[str, Any] | None) -> list[tuple[str, float, int]]:
+    """Feature, effect, and the length of its bar in percent: 1 standard deviation fills it."""
+    if check is None:
+        return []
+    effects = sorted(check["effects"].items(), key=lambda item: -abs(item[1]))
+    return [(name, effect, min(100, round(100 * abs(effect)))) for name, effect in effects]
