@@ -218,8 +218,11 @@ class Stream:
         return check_topics(self.kafka, self.settings.readings_topic, self.settings.rejected_topic)
 
     def _judging(self, store: Store) -> Judging:
-        registry = Registry(self.settings.tracking_uri, self.settings.model_name)
-        return Judging(store, registry, topic=self.settings.readings_topic, model_name=self.settings.model_name)
+        settings = self.settings
+        name = settings.model_name
+        return Judging(
+            store, lambda: Registry(settings.tracking_uri, name), topic=settings.readings_topic, model_name=name
+        )
 
     def _identify(self, judging: Judging) -> Prior:
         settings = self.settings

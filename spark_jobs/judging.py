@@ -32,6 +32,7 @@ from models.lifecycle.registry import Registry, Version
 from spark_jobs.activations import Activations, Offsets
 from spark_jobs.shadow import Shadow
 from storage import artefacts, stream
+from storage.model_events import REFUSED, ModelEvent, put_event
 from storage.session import Store
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,10 @@ class Candidate:
 class Judging:
     """The driver's side of judging. `stage` is called by the batch thread, `look` by the background thread."""
 
-    def __init__(self, store: Store, registry: Registry, *, topic: str, model_name: str) -> None:
+    def __init__(self, store: Store, open_registry: Callable[[], Registry], *, topic: str, model_name: str) -> None:
         self._store = store
-        self._registry = registry
+        self._open_registry = open_registry
+        self._opened: Registry | None = None
         self._topic = topic
         self._model_name = model_name
         self._read()
@@ -62,6 +64,16 @@ class Judging:
         self._challenger: Candidate | None = None
         self._shadow: tuple[Candidate, Broadcast[bytes]] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def _registry(self) -> Registry:
+        """Opened when it is first asked: a stream that was activated before needs none to start.
+
+        Raises:
+            RegistryUnavailable: MLflow is away.
+        """
+        self._opened = self._opened or self._open_registry()
+        return self._opened
 
     def _read(self) -> None:
         """Read who judges what, and how far was ever begun."""
@@ -186,6 +198,7 @@ class Judging:
         except (ArtefactRefused, NotFound) as error:
             self._refused.add(champion.number)
             on_refused(champion.number, error)
+            self._audit(champion.number, error)
             return
         self._keep(champion, loaded)
 
@@ -218,6 +231,15 @@ class Judging:
             self._shadow = challenger, context.broadcast(challenger.detector)
             log.info("challenger %d judges %g of readings in the shadow", challenger.version, share)
         return Shadow(challenger.version, self._shadow[1], share)
+
+    def _audit(self, version: int, error: Exception) -> None:
+        """Write down why a version that was to judge does not."""
+        now_ms = _now_ms()
+        reason = f"The stream refuses version {version} and goes on with {self._activations.newest()}: {error}"
+        event = ModelEvent(
+            f"{now_ms:013d}-stream/{version}", now_ms, REFUSED, version, None, reason, "{}", "the stream"
+        )
+        put_event(self._store, self._model_name, event)
 
     def _keep(self, version: Version, loaded: artefact.LoadedArtefact) -> None:
         # Fills the cache of compiled code that the workers of this machine load from.

@@ -99,7 +99,6 @@ def fuzz(api: Running, folder: Path, examples: int, seed: int) -> int:
         str(PROGRAM), "--config-file", str(CONFIG), "run", f"http://127.0.0.1:{api.port}/openapi.json",
         "--header", "Authorization: Bearer secret",
         "--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", str(examples),
-        # 501 by contract until their work comes: the one 5xx that is promised.
         "--seed", str(seed), "--request-timeout", "10", "--continue-on-failure", "--no-shrink",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")

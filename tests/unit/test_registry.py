@@ -14,7 +14,6 @@ from models.detection.artefact import load, sha256_of
 from models.detection.errors import ArtefactRefused, NotFound, RegistryUnavailable, StationwatchError
 from models.detection.features import FEATURES
 from models.detection.sensors import DEFAULT_SENSORS
-from models.lifecycle.artefact_cache import ArtefactCache
 from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry, Version
 from models.lifecycle.train import Training, fit, register
 
@@ -194,30 +193,3 @@ def test_a_data_scientist_can_load_the_forest(
     monkeypatch.setattr("mlflow.tracking._model_registry.utils._registry_uri", registry.tracking_uri, raising=False)
     forest = mlflow.sklearn.load_model(f"models:/{registry.model_name}/{version.number}")
     assert tuple(forest.feature_names_in_) == FEATURES
-
-
-def test_cache_gives_the_last_champion_back(tmp_path: Path) -> None:
-    """Breaks when a start without a registry has no model although one was fetched before."""
-    cache = ArtefactCache(tmp_path / "cache")
-    assert cache.last_champion() is None
-    for number, data in ((1, b"first"), (2, b"second")):
-        version = Version(number, "run", sha256_of(data))
-        cache.remember(version, data)
-        assert ArtefactCache(tmp_path / "cache").last_champion() == (version, data)
-    assert len(list((tmp_path / "cache").glob("*.zip"))) == 1
-
-
-@pytest.mark.parametrize("damaged", ["*.zip", "champion.json"])
-def test_damaged_cache_is_an_empty_one(tmp_path: Path, damaged: str) -> None:
-    """Breaks when a torn or changed file on disk is trusted, or stops the start."""
-    cache = ArtefactCache(tmp_path)
-    cache.remember(Version(1, "run", sha256_of(b"good")), b"good")
-    next(tmp_path.glob(damaged)).write_bytes(b'{"number": 1')
-    assert cache.last_champion() is None
-
-
-def test_cache_refuses_other_bytes(tmp_path: Path) -> None:
-    """Breaks when a version's name can be given to other bytes."""
-    with pytest.raises(ValueError, match="version 1 has"):
-        ArtefactCache(tmp_path).remember(Version(1, "run", sha256_of(b"good")), b"bad")
-    assert list(tmp_path.iterdir()) == []
