@@ -20,6 +20,7 @@ from storage.schema import apply_schema, read_migrations
 from storage.session import StoreConfig, connect
 from storage.walks import by_station
 from tests.browser.demo import Demo
+from tests.browser.model_rows import write_demo_model
 from tests.browser.serving import (
     MISSING,
     ROOT,
@@ -68,6 +69,7 @@ def take(settings: Settings) -> None:
     try:
         demo = Demo(store, settings.readings_topic, now())
         demo.write()
+        write_demo_model(store, settings.model_name, demo.now_ms)
         worst = max(by_station(store, "station-0003", demo.now_ms - 600_000, demo.now_ms), key=lambda row: row.severity)
         with (
             repeated(lambda: demo.advance(now()), 1.0),
@@ -76,7 +78,7 @@ def take(settings: Settings) -> None:
             chromium() as browser,
         ):
             views = {"plant": "/", "station": "/stations/station-0003", "anomaly": anomaly_url(*worst[:3])}
-            views["alarms"] = "/alarms"
+            views |= {"alarms": "/alarms", "model": "/model"}
             silent = {"station-0017"}
             until(lambda: silent <= {key.station_id for key in open_keys(store)}, 150, "the silent station is noticed")
             for view, path in views.items():

@@ -14,6 +14,7 @@ from storage.session import StoreConfig, connect
 from tests.browser.alarm_rows import write_demo_alarms
 from tests.browser.conftest import Plant, keyspace_of, now
 from tests.browser.demo import Demo
+from tests.browser.model_rows import write_demo_model
 from tests.browser.serving import SCHEMES, api_of, console_errors, repeated, resize, until, wear
 
 pytestmark = pytest.mark.timeout(300)
@@ -38,12 +39,14 @@ def troubled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     demo.advance(demo.now_ms)
     row = demo.strike(3, 5.0, demo.now_ms)
     write_demo_alarms(store, demo.now_ms)
+    write_demo_model(store, settings.model_name, demo.now_ms)
     views = {
         "plant": "/",
         "wall": "/?wall=1",
         "station": "/stations/station-0003?range=15m",
         "anomaly": anomaly_url(*row[:3]),
         "alarms": "/alarms",
+        "model": "/model",
         "missing": "/stations/nobody",
     }
     try:
@@ -55,7 +58,7 @@ def troubled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("view", ["plant", "wall", "station", "anomaly", "alarms", "missing"])
+@pytest.mark.parametrize("view", ["plant", "wall", "station", "anomaly", "alarms", "model", "missing"])
 def test_axe_finds_nothing_serious(
     troubled: tuple[Plant, dict[str, str]], browser: Chrome, view: str, scheme: str, width: int
 ) -> None:
