@@ -59,6 +59,17 @@ MODEL_EVENT = record(
         "requested_by": NULLABLE_TEXT,
     }
 )
+SHADOW = record(
+    {
+        "challenger": TEXT,
+        "champion": TEXT,
+        "compared": {**COUNT, "description": "sampled readings that both judged"},
+        "to_flagged": {**COUNT, "description": "flagged by the challenger alone"},
+        "to_normal": {**COUNT, "description": "flagged by the champion alone"},
+        "start": TIME,
+        "end": TIME,
+    }
+)
 MODELS = record(
     {
         "model": TEXT,
@@ -66,6 +77,7 @@ MODELS = record(
         "challenger": NULLABLE_TEXT,
         "previous": NULLABLE_TEXT,
         "judges": {**listed(TEXT), "description": "versions of the newest readings; two while a swap goes on"},
+        "shadow": nullable(ref("Shadow")),
         "versions": listed(ref("ModelVersion"), maxItems=100),
         "events": listed(ref("ModelEvent"), maxItems=100),
     }
@@ -77,4 +89,5 @@ LIFE_COMPONENTS: dict[str, Schema] = {
     "ModelVersion": MODEL_VERSION,
     "ModelEvent": MODEL_EVENT,
     "Models": MODELS,
+    "Shadow": SHADOW,
 }

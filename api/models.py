@@ -11,6 +11,8 @@ from storage import model_events, stream
 from storage.jobs import JobRow
 from storage.model_events import ModelCard, ModelEvent
 from storage.session import Store
+from storage.shadow import shadowed
+from storage.times import HOUR_MS
 
 
 def job_shown(row: JobRow) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def models_document(store: Store, name: str, topic: str) -> dict[str, Any]:
         "model": name,
         **{alias: _version(aliases.get(alias)) for alias in ("champion", "challenger", "previous")},
         "judges": [str(version) for version in judges],
+        "shadow": _shadow_shown(store, aliases),
         "versions": [_card_shown(card, aliases, judges) for card in model_events.cards(store, name)],
         "events": [_event_shown(event) for event in model_events.events(store, name)],
     }
@@ -61,6 +64,24 @@ def _card_shown(card: ModelCard, aliases: dict[str, int], judges: list[int]) -> 
         "job_id": card.job_id,
         "params": json.loads(card.params),
         "metrics": {key: _finite(value) for key, value in json.loads(card.metrics).items()},
+    }
+
+
+def _shadow_shown(store: Store, aliases: dict[str, int]) -> dict[str, Any] | None:
+    """How the challenger's verdicts differ from those of the champion beside which it runs."""
+    challenger = aliases.get("challenger")
+    found = [] if challenger is None else shadowed(store, challenger)
+    if not found:
+        return None
+    row = found[0]
+    return {
+        "challenger": str(row.challenger),
+        "champion": str(row.champion),
+        "compared": row.compared,
+        "to_flagged": row.to_flagged,
+        "to_normal": row.to_normal,
+        "start": rfc3339(row.first_hour_ms),
+        "end": rfc3339(row.last_hour_ms + HOUR_MS),
     }
 
 

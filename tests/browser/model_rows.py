@@ -9,12 +9,13 @@ from models.lifecycle.gates import Gate, GateReport, Limits
 from storage.drift import DriftSummary, put_report
 from storage.model_events import GATED, PROMOTED, ModelCard, ModelEvent, put_aliases, put_card, put_event
 from storage.session import Store
+from storage.shadow import ShadowRow, write_shadow
 
 HOUR_MS = 3_600_000
 PASSED = GateReport(
     (
         Gate("features", True, "knows temperature, humidity, noise", {"sensors": 3.0}),
-        Gate("sanity", True, "0.010% of the normal readings are flagged, 98% of the gross faults", {"gross_found": 0.98}),
+        Gate("sanity", True, "0.010% of the normal readings are flagged, 98% of gross ones", {"gross_found": 0.98}),
         Gate("false_alarms", True, "2 false alarm episodes in 11.20 station-days, the champion 3", {"episodes": 2.0}),
         Gate("recall", True, "finds no kind of injected fault less often", {"spike": 0.97, "champion_spike": 0.96}),
         Gate("cost", True, "12.1 us a reading, the champion 12.3 us", {"ratio": 0.98}),
@@ -48,9 +49,9 @@ def write_demo_model(store: Store, name: str, now_ms: int) -> None:
             put_event(store, name, event)
     moved = "Version 2 is champion, in place of 1; asked for by data_scientist."
     at = now_ms - 2 * HOUR_MS
-    put_event(
-        store, name, ModelEvent(f"{at:013d}-demo/2promoted", at, PROMOTED, 2, None, moved, "{}", "data_scientist")
-    )
+    event_id = f"{at:013d}-demo/2promoted"
+    put_event(store, name, ModelEvent(event_id, at, PROMOTED, 2, None, moved, "{}", "data_scientist"))
+    write_shadow(store, [ShadowRow(4, 2, now_ms, slot, 1, "s", slot, 0.5, 1.2, slot < 3, False) for slot in range(90)])
     put_aliases(store, name, {"champion": 2, "challenger": 4, "previous": 1}, now_ms)
     summary = Summary(
         "drift",

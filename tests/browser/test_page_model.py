@@ -28,6 +28,7 @@ def test_the_model_is_shown_and_a_job_is_asked_for_and_followed(plant: Plant, br
     assert (text(browser, "#champion"), text(browser, "#challenger")) == ("2", "4")
     assert "drift 0.41 (champion 0.62)" in text(browser, ".gates .refused")
     assert "0.62 standard deviations" in text(browser, "#drift-head + p")
+    assert "Of 90 sampled readings" in text(browser, "#shadow") and "alone flags 3 and" in text(browser, "#shadow")
     assert "in place of 1" in text(browser, ".decisions")
 
     browser.find_element(By.CSS_SELECTOR, 'button[data-kind="retrain"]').click()
