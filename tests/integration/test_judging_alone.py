@@ -1,0 +1,79 @@
+"""The stream's judging while MLflow is away, and when the champion there cannot be used."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_stack.stack import Stack, endpoints_settings
+from models.detection.errors import RegistryUnavailable
+from models.detection.sensors import DEFAULT_SENSORS
+from models.lifecycle.registry import CHAMPION, Registry
+from models.lifecycle.train import Training, fit, register
+from settings import Settings
+from spark_jobs.judging import Judging
+from storage import stream
+from storage.model_events import events
+from storage.schema import apply_schema, read_migrations
+from storage.session import Store, StoreConfig, connect
+from tests.simulated import simulated
+
+TOPIC, NAME = "readings", "station-detector"
+
+
+@pytest.fixture(scope="module")
+def training() -> Training:
+    return fit(simulated(1, 400, 5), DEFAULT_SENSORS, trees=10, budget=1.0, seed=1)
+
+
+@pytest.fixture
+def store(stack: Stack) -> Iterator[Store]:
+    name = f"test_{uuid.uuid4().hex[:10]}"
+    mine = endpoints_settings(Settings(_env_file=None, cassandra_keyspace=name), stack.endpoints())
+    config = StoreConfig.from_settings(mine)
+    apply_schema(config, read_migrations(), time.time_ns() // 1_000_000)
+    opened = connect(config)
+    yield opened
+    opened.close()
+
+
+def away() -> Registry:
+    raise RegistryUnavailable("MLflow is away")
+
+
+def never(error: Exception) -> None:
+    raise AssertionError(f"it waits for a model: {error}")
+
+
+def test_a_stream_that_judged_before_starts_without_mlflow(store: Store, training: Training, tmp_path: Path) -> None:
+    """Breaks when a start needs MLflow although Cassandra holds all that judges; or a bad champion is taken."""
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow/mlflow.db", NAME)
+    first = register(registry, training, alias=CHAMPION)
+    judging = Judging(store, lambda: registry, topic=TOPIC, model_name=NAME)
+    judging.identify(DEFAULT_SENSORS, 4, 1.0, never)
+    stream.activate(store, TOPIC, {0: 0}, first.number, 1)
+
+    alone = Judging(store, away, topic=TOPIC, model_name=NAME)
+    assert alone.identify(DEFAULT_SENSORS, 4, 1.0, never).sha256 == training.prior.sha256
+    assert len(alone._stored_detector(first.number).forest.feature_names) > 5
+    with pytest.raises(RegistryUnavailable):
+        alone.look(lambda version, error: None)
+
+    bad = register(registry, training)
+    file = next(tmp_path.rglob(f"{bad.run_id}/**/detector.zip"))
+    data = file.read_bytes()
+    file.write_bytes(data[:900] + bytes([data[900] ^ 1]) + data[901:])
+    registry.set_alias(CHAMPION, bad)
+    refused: list[int] = []
+    again = Judging(store, lambda: registry, topic=TOPIC, model_name=NAME)
+    for _ in range(2):
+        again.look(lambda version, error: refused.append(version))
+    assert refused == [bad.number], "told once, not every few seconds"
+    assert again._candidate is None
+    (event,) = events(store, NAME)
+    assert (event.kind, event.model_version) == ("refused", bad.number)
+    assert "goes on with 1" in event.reason and "was not opened" in event.reason
