@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-life bench-api package screenshots image-packages settings-table java
+.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-life bench-api bench-counts package screenshots image-packages settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,7 +35,7 @@ check: setup ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: bench-kernel bench-state bench-replay bench-detection bench-explanations bench-life bench-api ## every benchmark
+bench: bench-kernel bench-state bench-replay bench-detection bench-explanations bench-life bench-api bench-counts ## every benchmark
 
 bench-kernel: setup ## the packed forest against scikit-learn
 	@exec $(BIN)/python -m benchmarks.kernel $(ARGS)
@@ -54,6 +54,9 @@ bench-explanations: setup ## whether verdicts are explained by the right sensor 
 
 bench-api: setup java ## the API at 50 requests/s while 1,000 readings/s flow in
 	@exec $(BIN)/python -m benchmarks.api $(ARGS)
+
+bench-counts: setup java ## counts of a million anomalies over 30 days: equal to brute force, and how fast
+	@exec $(BIN)/python -m benchmarks.counts $(ARGS)
 
 bench-live: setup ## which injected faults the running `make run` has seen
 	@exec $(BIN)/python -m benchmarks.live_faults $(ARGS)

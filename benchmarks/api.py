@@ -157,8 +157,13 @@ def ask(plant: Plant, per_second: float, seconds: float, rng: random.Random) -> 
             if status != "200":
                 route.errors[status] = route.errors.get(status, 0) + 1
 
-    with ThreadPoolExecutor(CLIENTS) as clients:
+    clients = ThreadPoolExecutor(CLIENTS)
+    try:
         list(clients.map(send, range(len(paths))))
+    except KeyboardInterrupt:
+        print("interrupted; what follows is of the requests answered until then")
+    finally:
+        clients.shutdown(cancel_futures=True)
     return routes
 
 

@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             stack.down()
     _print(found)
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     kept = all(row["equal"] and row["p95_seconds"] <= row["target_seconds"] for row in found["cases"])
     return 0 if kept else 1
