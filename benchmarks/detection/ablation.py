@@ -80,6 +80,8 @@ ABLATION: dict[str, Judge] = {
     "without levels": variant(without=("level", "level_12", "level_48", "level_192")),
     "every cluster length 1": variant(recipe=Recipe(clusters=0.0)),
     "without the controller": variant(recipe=Recipe(episode_step=0.0, hour_step=0.0)),
+    "no slack for a trusted history": variant(recipe=Recipe(slack=0.0)),
+    "a sensor in alarm teaches its quiet witnesses": variant(recipe=Recipe(guard=0.0)),
     "pooled tails only": variant(recipe=Recipe(shrink=1e9)),
     "own tails with little prior": variant(recipe=Recipe(shrink=100.0)),
     "no hurry back after a fault": variant(recipe=Recipe(back=1.0)),

@@ -46,9 +46,11 @@ each flagged row outside, so a score that stays high while something lasts earns
 _CALIBRATION = """
 Plants of 20 stations without any fault. Realised false alarms over what the budget promises, in brackets how many they
 are. The budget is one episode per station and day at a reading a minute; below that it shrinks with the rate, above it
-grows with the rate's root."""
+grows with the rate's root. What limits this: 200 readings at 1 s are three minutes, in which a plant with doors
+(hard) and one without (plain) look alike, yet the one then raises several times as many alarms as the other. Limits
+wide enough for doors make the plain plant quieter than promised; docs/decisions/witnesses.md has the trade-off."""
 _ABLATION = """
-The detector without one of its parts ({seeds} plants of each flavour, 100 trees; NAB at one threshold). Recall / false
+The detector without one of its parts ({seeds} plant of each flavour, 100 trees; NAB at one threshold). Recall / false
 alarms per station and day / recall of the score alone."""
 
 

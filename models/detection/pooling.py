@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,9 @@ _OFTEN_MISSING = 0.2
 _SHORTEST_STUCK = 8.0
 _LONG_RUN, _RUNS_FILL = 10, 0.3
 _GAP, _SETTLE, _MOSTLY = 10.0, 100, 0.25  # median steps, readings, share of rows
+_TRUSTED = 10_000.0  # readings of a history that is half trusted
+# Doors, shifts, heating: what happens to a plant within an hour a history of minutes has not shown.
+_UNSEEN = 30.0  # s; measured, docs/decisions/witnesses.md
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,11 @@ def gap_limit(history: History, stations: list[np.ndarray]) -> float:
     return 3.0 * float(np.quantile(known, 1.0 - _RARE_GAPS)) / 1000.0 if len(known) else np.inf
 
 
+def trust(readings: int) -> float:
+    """Return how far limits from so many readings are trusted against a station's first episodes, 0…1."""
+    return readings / (readings + _TRUSTED)
+
+
 def missing_limits(history: History, stations: list[np.ndarray]) -> np.ndarray:
     """Return the readings that may lack a value in a row, (n_sensors,); infinite where that is nothing special."""
     limits = np.zeros(history.values.shape[1])
@@ -156,6 +165,7 @@ def first_guess(
     return replace(
         blank,
         gap_limit=gap_limit(history, stations),
+        trust=trust(len(history)),
         floor=floor,
         resolution=resolution,
         missing_limit=missing_limits(history, stations),
@@ -223,16 +233,23 @@ def with_learnt(prior: Prior, seen: Witnessed) -> Prior:
 
 
 def with_tails(prior: Prior, seen: Witnessed) -> Prior:
-    """Return the prior with the witnesses' tails, from readings at which they had warmed up where there are enough."""
+    """Return the prior with the witnesses' tails, from readings at which they had warmed up where there are enough.
+
+    The excess is wider the shorter the time that a station has shown.
+    """
     tails = np.empty((*prior.tail_start.shape, 3))
+    shown = float(np.median(np.bincount(seen.codes))) * prior.cadence
+    unseen = 1.0 + math.sqrt(_UNSEEN / shown)
     for place in range(len(tails)):
         present = seen.present[:, place] & seen.settled
         most = seen.seen[present, place].max(initial=0.0)
         for witness, cluster in enumerate(CLUSTERS):
             old = seen.seen[:, place] >= min(max(YOUNG, 5.0 * cluster), 0.5 * most)
-            tails[place, witness] = witness_tail(seen.u[present & old, place, witness])
+            tails[place, witness] = witness_tail(seen.u[present & old, place, witness], cluster)
     start = np.where(np.isfinite(prior.tail_start), tails[:, :, 0], np.inf)
-    return replace(prior, tail_start=start, tail_excess=np.maximum(tails[:, :, 1], 1e-3), tail_shape=tails[:, :, 2])
+    return replace(
+        prior, tail_start=start, tail_excess=np.maximum(unseen * tails[:, :, 1], 1e-3), tail_shape=tails[:, :, 2]
+    )
 
 
 def run_limits(seen: Witnessed) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from models.detection.errors import ArtefactRefused
 from models.detection.witness_kernel import CROSS_BAND, N_CROSSED, N_WITNESSES
 
-_FORMAT = "stationwatch-prior-2"
+_FORMAT = "stationwatch-prior-3"
 _POSITIVE = ("floor", "run_limit", "tail_start", "tail_excess")
 # The 98 % quantile of |z| of a Gaussian, and its mean excess over it. Its tail is a little shorter than exponential.
 GAUSSIAN_TAIL = (2.33, 0.34, -0.1)
@@ -30,6 +30,7 @@ class Prior:
         cadence: median interval between readings, s.
         budget: false alarms the limits aim at; see `budget_kernel.episodes_per_day`.
         gap_limit: s; silence longer than this, and than ten of the station's own intervals, is a gap.
+        trust: in 0…1, how much history the limits rest on; see `pooling.trust`.
         floor: least spread that is ever divided by.
         resolution: smallest step that the sensor reports, 0 when unknown.
         run_limit: readings; a longer run of equal values is a stuck sensor. Infinite switches the rule off.
@@ -45,6 +46,7 @@ class Prior:
     cadence: float
     budget: float
     gap_limit: float
+    trust: float
     floor: np.ndarray
     resolution: np.ndarray
     run_limit: np.ndarray
@@ -72,9 +74,9 @@ class Prior:
             if document.pop("format") != _FORMAT:
                 raise ArtefactRefused(f"the prior's format is not {_FORMAT}")
             names, cadence, budget = tuple(document.pop("sensors")), document.pop("cadence"), document.pop("budget")
-            gap_limit = float(_array(document.pop("gap_limit")))
+            gap_limit, trust = float(_array(document.pop("gap_limit"))), float(document.pop("trust"))
             arrays = {name: _array(values) for name, values in document.items()}
-            prior = cls(names, float(cadence), float(budget), gap_limit, **arrays)
+            prior = cls(names, float(cadence), float(budget), gap_limit, trust, **arrays)
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
             raise ArtefactRefused(f"the prior cannot be read: {error}") from error
         prior._check()
@@ -89,10 +91,10 @@ class Prior:
         """Return the prior for another catalogue. A sensor it does not know has to show itself first."""
         if names == self.sensors:
             return self
-        fitted = replace(neutral_prior(names, self.cadence, self.budget), gap_limit=self.gap_limit)
+        fitted = replace(neutral_prior(names, self.cadence, self.budget), gap_limit=self.gap_limit, trust=self.trust)
         to = [place for place, name in enumerate(names) if name in self.sensors]
         source = [self.sensors.index(names[place]) for place in to]
-        for field in fields(self)[4:-1]:  # per sensor, all but the covariance
+        for field in fields(self)[5:-1]:  # per sensor, all but the covariance
             getattr(fitted, field.name)[to] = getattr(self, field.name)[source]
         for crossed in range(N_CROSSED):
             fitted.covariance[crossed][np.ix_(to, to)] = self.covariance[crossed][np.ix_(source, source)]
@@ -114,6 +116,8 @@ class Prior:
         for name in ("cadence", "budget"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ArtefactRefused(f"prior.{name}: expected a positive number, got {getattr(self, name)}")
+        if not 0.0 <= self.trust <= 1.0:
+            raise ArtefactRefused(f"prior.trust: expected 0 to 1, got {self.trust}")
 
 
 def neutral_prior(sensors: tuple[str, ...], cadence: float = 1.0, budget: float = 1.0) -> Prior:
@@ -123,7 +127,7 @@ def neutral_prior(sensors: tuple[str, ...], cadence: float = 1.0, budget: float 
     if n < 2:
         start[:, CROSS_BAND:] = np.inf
     return Prior(
-        sensors, cadence, budget, np.inf,
+        sensors, cadence, budget, np.inf, 0.0,
         floor=np.full(n, 1e-9),
         resolution=np.zeros(n),
         run_limit=np.full(n, np.inf),

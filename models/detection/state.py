@@ -50,7 +50,7 @@ from models.detection.witness_kernel import (
     Statistics,
 )
 
-LAYOUT = 2
+LAYOUT = 3
 _LENGTH = struct.Struct("<I")
 _Parts = dict[str, np.ndarray]
 # Field, dtype, shape of a station's row; `S` is a sensor axis, which a changed catalogue cuts and grows.
@@ -329,7 +329,7 @@ def _prior_arrays(prior: Prior, sensors: tuple[Sensor, ...], recipe: Recipe) -> 
     columns = (single, plausible, prior.spread, prior.tail_start, prior.tail_excess, prior.tail_shape)
     per_sensor = np.ascontiguousarray(np.concatenate(columns, axis=1))
     witnesses = float(max(1, np.isfinite(prior.tail_start).sum()))
-    pool = Pool(float(prior.cadence), float(prior.budget), float(prior.gap_limit), witnesses)
+    pool = Pool(float(prior.cadence), float(prior.budget), float(prior.gap_limit), float(prior.trust), witnesses)
     return PriorArrays(pool, recipe, per_sensor, np.ascontiguousarray(prior.covariance))
 
 

@@ -13,6 +13,7 @@ from models.detection.witness_kernel import TAIL
 
 SHRINK = 1000  # readings of a Gaussian that a witness's tail is mixed with, so that fifty rows do not decide alone
 _FAR = 8.0  # mean excesses beyond which a value says more about faults in the data than about the tail
+_SURE = 1.5
 _DAY = 86_400.0
 
 
@@ -58,16 +59,21 @@ def tail_of(values: np.ndarray, shapes: tuple[float, float]) -> Tail:
     return Tail(start, mean, min(max(shape, shapes[0]), shapes[1]))
 
 
-def witness_tail(values: np.ndarray) -> Tail:
+def witness_tail(values: np.ndarray, cluster: float) -> Tail:
     """Return the tail of a witness's |f| in spreads, mixed with a Gaussian's as long as little was seen.
+
+    The mean excess is not the likeliest but as large as it may well be: `_SURE` standard errors more, where one
+    excursion counts once.
 
     Args:
         values: (n,) may be none.
+        cluster: readings that one excursion lasts.
     """
     if not len(values):
         return Tail(*GAUSSIAN_TAIL)
     n = len(values)
     own = tail_of(values, (-0.1, 0.1))
+    own = own._replace(excess=own.excess * (1.0 + _SURE * math.sqrt(cluster / (TAIL * n))))
     return Tail(*((n * mine + SHRINK * usual) / (n + SHRINK) for mine, usual in zip(own, GAUSSIAN_TAIL, strict=True)))
 
 

@@ -43,7 +43,7 @@ STATION_WIDTH = VISITS + N_BINS
 SPREAD = PROFILE + N_BINS  # from here on one column a witness
 TAIL_START = SPREAD + N_WITNESSES
 TAIL_EXCESS = TAIL_START + N_WITNESSES
-CONTROL = TAIL_EXCESS + N_WITNESSES  # h, by which the limit is raised
+CONTROL = TAIL_EXCESS + N_WITNESSES  # log of what its episodes raise the limit by, beyond a slack
 ALARM = CONTROL + N_WITNESSES  # readings since it was last beyond its limit + 256 * readings beyond in this episode
 SENSOR_STATE = ALARM + N_WITNESSES
 # --- columns of a sensor's prior ------------------------------------------------------------------------------------
@@ -79,15 +79,16 @@ TAIL = 0.02  # share of readings that count as the tail
 _QUANTILE_GAIN = 19.0
 _FAR = 8.0  # mean excesses beyond which a value says more about a fault than about the tail
 _LEAST_LIMIT = 3.0
+_WIDER = 6.0  # after as many clusters of its own a station's limit is still twice as wide
 _STEP_TAU, _LONG_STEP_TAU = 12.0, 6000.0
 _REFERENCE_TAU, _SPREAD_TAU, _TAIL_TAU = 2880.0, 6000.0, 60_000.0
 _PROFILE_DAYS, _FOLLOW_DAYS = 7.0, 2.0
 _LASTING_TAU, _LASTING_MOST = 30.0, 3.0
 _CROSS_MEMORY, _CROSS_YOUNG, _RIDGE, _CROSS_CLIP = 6000.0, 300.0, 0.05, 20.0
-_LASTING_WEIGHT = 0.1
+_ALARM_WEIGHT = 0.1
 _EPISODE_GAP, _EPISODE_AGAIN = 10, 60  # as in `episodes.py`
-# h is forgotten within a day or two at a reading a minute: one fault does not hide the next day's.
-_H_MOST, _H_TAU = 8.0, 2000.0
+# h is forgotten within a few days at a reading a minute: one fault does not hide the next day's.
+_H_MOST, _H_TAU = 8.0, 3000.0
 
 
 _episodes_per_day = compiled()(episodes_per_day)
@@ -98,9 +99,10 @@ class Recipe(NamedTuple):
 
     profile: 1 uses the daily profile, 0 does not. clusters: 1 uses `CLUSTERS`, 0 counts each as 1.
     shrink: readings (times cluster) that the pooled tail counts for. episode_step, hour_step: log-growth of h with each
-    episode and with each further 60 readings in alarm. cross: 1 predicts sensors from each other, 0 does not.
-    back: how many times faster the averages move while the value is back at its reference. measure: 1 sets every limit
-    to one spread and raises no alarm, so that a ratio is a witness in spreads; for fitting a prior.
+    episode and with each further 60 readings in alarm. slack: of that growth, what a limit is forgiven that rests on
+    much. guard: 1 lets a sensor in alarm teach all its witnesses little. cross: 1 predicts sensors from each other, 0
+    does not. back: how many times faster the averages move while the value is back at its reference. measure: 1 sets
+    every limit to one spread and raises no alarm, so that a ratio is a witness in spreads; for fitting a prior.
     """
 
     profile: float = 1.0
@@ -108,6 +110,8 @@ class Recipe(NamedTuple):
     shrink: float = 1000.0
     episode_step: float = 0.3
     hour_step: float = 0.45
+    slack: float = 0.6
+    guard: float = 1.0
     cross: float = 1.0
     back: float = 12.0
     measure: float = 0.0
@@ -119,6 +123,7 @@ class Pool(NamedTuple):
     cadence: float
     budget: float
     gap_limit: float
+    trust: float
     witnesses: float
 
 
@@ -173,9 +178,17 @@ def _limit(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, lo
     limit = max(_LEAST_LIMIT, cell[TAIL_START + witness] + cell[TAIL_EXCESS + witness] * reach)
     n = cell[COUNT]
     limit *= 1.0 + math.sqrt(cluster / (n + 1.0))
-    if n < max(30.0, 5.0 * cluster):
-        limit *= 1.0 + (3.0 * cluster + 15.0) / (n + 1.0)
-    return limit
+    return limit * (1.0 + (_WIDER * cluster + (15.0 if n < YOUNG else 0.0)) / (n + 1.0))
+
+
+@compiled()
+def _raised(cell: np.ndarray, pool: Pool, recipe: Recipe, witness: int) -> float:
+    """By what h the controller raises the witness's limit.
+
+    An episode is a fault or says that the limit is too low. The more the limits rest on, the more it takes to doubt
+    them: with much history an episode or two are faults, with little every one of them raises the limit.
+    """
+    return math.exp(min(max(cell[CONTROL + witness] - recipe.slack * pool.trust, 0.0), math.log(_H_MOST)))
 
 
 @compiled()
@@ -233,7 +246,7 @@ def _begin(cell: np.ndarray, prior: np.ndarray, rest: float, value: float) -> No
         cell[SPREAD + witness] = prior[PRIOR_SPREAD + witness]
         cell[TAIL_START + witness] = prior[PRIOR_START + witness]
         cell[TAIL_EXCESS + witness] = prior[PRIOR_EXCESS + witness]
-        cell[CONTROL + witness] = 1.0
+        cell[CONTROL + witness] = 0.0
         cell[ALARM + witness] = 255.0
 
 
@@ -327,6 +340,7 @@ def _invert(matrix: np.ndarray) -> None:
 def _describe(
     cell: np.ndarray,
     prior: np.ndarray,
+    pool: Pool,
     recipe: Recipe,
     value: float,
     log_rate: float,
@@ -366,7 +380,7 @@ def _describe(
                 limit = max(limit, 1.5 * prior[RESOLUTION] / (_unit(cell, prior, of) * unit))
             ratio = w[witness] / (unit * limit)
         out[N_PER_SENSOR + 2 * witness] = ratio
-        out[N_PER_SENSOR + 2 * witness + 1] = cell[CONTROL + witness] if begun else 1.0
+        out[N_PER_SENSOR + 2 * witness + 1] = _raised(cell, pool, recipe, witness) if begun else 1.0
         worst = max(worst, abs(ratio))
     return worst
 
@@ -375,6 +389,7 @@ def _describe(
 def _learn(
     cell: np.ndarray,
     prior: np.ndarray,
+    pool: Pool,
     recipe: Recipe,
     value: float,
     dc: float,
@@ -388,9 +403,18 @@ def _learn(
     cell[MISSING_RUN] = 0.0
     n = cell[COUNT]
     level_spread = _unit(cell, prior, LEVEL)
+    alarmed = False
+    for witness in range(N_WITNESSES):
+        alarmed |= _control(cell, pool, recipe, witness, out)
     for witness in range(N_WITNESSES):
         if prior[PRIOR_START + witness] < math.inf:
-            _learn_witness(cell, prior, recipe, witness, w[witness], out[N_PER_SENSOR + 2 * witness])
+            beyond = cell[ALARM + witness] % 256.0 == 0.0 and recipe.measure == 0.0
+            # A fault says little of how wide limits have to be. The reading that begins an episode counts whole in the
+            # tail: limits that are too low still learn.
+            guarded = beyond or (alarmed and recipe.guard > 0.0)
+            begins = beyond and cell[ALARM + witness] == 0.0
+            _learn_tail(cell, prior, recipe, witness, w[witness], _ALARM_WEIGHT if guarded and not begins else 1.0)
+            _learn_spread(cell, prior, recipe, witness, w[witness], _ALARM_WEIGHT if guarded else 1.0)
     off = w[REST] - cell[REFERENCE]
     if n > YOUNG:
         moved = max(min(dc, 1.0) / _REFERENCE_TAU, 1.0 / (n + 1.0))
@@ -418,44 +442,51 @@ def _learn(
 
 
 @compiled()
-def _learn_witness(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, f: float, ratio: float) -> None:
-    """Move a witness's spread, tail and controller."""
-    cluster = CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0
-    n = cell[COUNT]
-    unit = _unit(cell, prior, witness)
-    h = cell[CONTROL + witness]
+def _control(cell: np.ndarray, pool: Pool, recipe: Recipe, witness: int, out: np.ndarray) -> bool:
+    """Move a witness's controller; return whether the witness is beyond its limit."""
+    beyond = abs(out[N_PER_SENSOR + 2 * witness]) > out[N_PER_SENSOR + 2 * witness + 1] and recipe.measure == 0.0
+    raised = float(cell[CONTROL + witness])
     within = cell[ALARM + witness] // 256.0
     quiet = cell[ALARM + witness] - 256.0 * within
-    beyond = abs(ratio) > h and recipe.measure == 0.0
     if beyond:
+        # What rests on little is doubted sooner.
+        doubt = 2.0 - pool.trust
         if quiet > _EPISODE_GAP:
-            h *= math.exp(recipe.episode_step)
+            raised += recipe.episode_step * doubt
             within = 0.0
         else:
             within += 1.0
             if within >= _EPISODE_AGAIN:
-                h *= math.exp(recipe.hour_step)
+                raised += recipe.hour_step * doubt
                 within = 0.0
         quiet = 0.0
     else:
         quiet = min(255.0, quiet + 1.0)
     cell[ALARM + witness] = quiet + 256.0 * within
-    if h > 1.0:
-        cell[CONTROL + witness] = min(_H_MOST, math.exp(math.log(h) * (1.0 - 1.0 / _H_TAU)))
-    root = math.sqrt(cluster)
+    most = math.log(_H_MOST) + recipe.slack * pool.trust
+    cell[CONTROL + witness] = min(most, raised) * (1.0 - 1.0 / _H_TAU)
+    return beyond
+
+
+@compiled()
+def _learn_spread(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, f: float, weight: float) -> None:
+    """Move a witness's spread."""
+    root = math.sqrt(CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0)
+    n = cell[COUNT]
     if n < YOUNG and not _expected(prior):
         rate, size = 1.0 / (n + 1.0), abs(f)
     else:
-        # A long fault is never learnt at full rate.
-        rate = max(1.0 / (n + YOUNG * root + 1.0), 1.0 / (_SPREAD_TAU * root)) * (0.5 if beyond else 1.0)
-        size = min(abs(f), 5.0 * unit)
+        rate = max(1.0 / (n + YOUNG * root + 1.0), 1.0 / (_SPREAD_TAU * root)) * weight
+        size = min(abs(f), 5.0 * _unit(cell, prior, witness))
     cell[SPREAD + witness] += rate * (ABS_TO_SIGMA * size - cell[SPREAD + witness])
-    u = abs(f) / unit
-    held = recipe.shrink * cluster
-    rate = 1.0 / min(n + held, max(_TAIL_TAU, held))
-    if beyond and within > 0.0:
-        # A fault that lasts is one thing that happened, and says little about the tail.
-        rate *= _LASTING_WEIGHT
+
+
+@compiled()
+def _learn_tail(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, f: float, weight: float) -> None:
+    """Move a witness's tail."""
+    u = abs(f) / _unit(cell, prior, witness)
+    held = recipe.shrink * (CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0)
+    rate = weight / min(cell[COUNT] + held, max(_TAIL_TAU, held))
     start = cell[TAIL_START + witness]
     if u > start:
         excess = min(u - start, _FAR * prior[PRIOR_EXCESS + witness])
@@ -580,7 +611,8 @@ def observe(
     worst = 0.0
     for sensor in range(n_sensors):
         out = row[N_COMMON + sensor * SENSOR_WIDTH : N_COMMON + (sensor + 1) * SENSOR_WIDTH]
-        worst = max(worst, _describe(cells[sensor], priors[sensor], recipe, values[sensor], log_rate, w[sensor], out))
+        found = _describe(cells[sensor], priors[sensor], pool, recipe, values[sensor], log_rate, w[sensor], out)
+        worst = max(worst, found)
     lasting = station[LASTING]
     lasting += (1.0 - math.exp(-dc / _LASTING_TAU)) * (min(worst, _LASTING_MOST) - lasting)
     row[3], row[4] = max(10.0 * cadence, pool.gap_limit), lasting
@@ -592,7 +624,7 @@ def observe(
         _learn_cross(cells, priors, covariances, w)
     for sensor in range(n_sensors):
         out = row[N_COMMON + sensor * SENSOR_WIDTH : N_COMMON + (sensor + 1) * SENSOR_WIDTH]
-        _learn(cells[sensor], priors[sensor], recipe, values[sensor], dc, w[sensor], out)
+        _learn(cells[sensor], priors[sensor], pool, recipe, values[sensor], dc, w[sensor], out)
     if elapsed > 0.0:
         # A gap says nothing about the cadence.
         known, rate = station[CADENCE], max(0.01, 1.0 / row[0])

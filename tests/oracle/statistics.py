@@ -157,8 +157,12 @@ def _learn(memory: SensorMemory, moment: Moment, dc: float) -> None:
     n, spread = kept["count"], memory.unit("level")
     for witness in LASTS:
         if expected.tails[witness][1] < math.inf:
-            _learn_controller(memory, witness, moment.ratio[witness])
-            _learn_witness(memory, witness, moment.f[witness])
+            _learn_controller(memory, witness, abs(moment.ratio[witness]) > moment.h[witness])
+    alarmed = any(abs(moment.ratio[witness]) > moment.h[witness] for witness in LASTS)
+    for witness in LASTS:
+        if expected.tails[witness][1] < math.inf:
+            begins = kept["quiet", witness] == 0 and kept["within", witness] == 0
+            _learn_witness(memory, witness, moment.f[witness], alarmed, begins)
     off = moment.rest - kept["reference"]
     if n > recipe.YOUNG:
         share = max(min(dc, 1.0) / recipe.REFERENCE_READINGS, 1 / (n + 1))
@@ -181,40 +185,38 @@ def _learn(memory: SensorMemory, moment: Moment, dc: float) -> None:
     kept["last"], kept["count"] = value, n + 1
 
 
-def _learn_controller(memory: SensorMemory, witness: str, ratio: float) -> None:
-    """Raise h with each episode and each further hour's worth of readings beyond it; else let it sink."""
-    kept = memory.kept
-    h, quiet = kept["h", witness], kept["quiet", witness]
-    kept["beyond", witness] = abs(ratio) > h
-    kept["quiet", witness] = 0 if abs(ratio) > h else min(255, quiet + 1)
-    if abs(ratio) > h:
+def _learn_controller(memory: SensorMemory, witness: str, beyond: bool) -> None:
+    """Raise the limit with each episode and each further hour's worth of readings beyond it; else let it sink."""
+    kept, trust = memory.kept, memory.expected.trust
+    raised, quiet = kept["raised", witness], kept["quiet", witness]
+    kept["quiet", witness] = 0 if beyond else min(255, quiet + 1)
+    if beyond:
         kept["within", witness] = 0 if quiet > recipe.EPISODE_GAP else kept["within", witness] + 1
         if quiet > recipe.EPISODE_GAP:
-            h *= math.exp(recipe.H_EPISODE)
+            raised += recipe.H_EPISODE * (2 - trust)
         elif kept["within", witness] == recipe.EPISODE_AGAIN:
-            h *= math.exp(recipe.H_HOUR)
+            raised += recipe.H_HOUR * (2 - trust)
             kept["within", witness] = 0
-    kept["h", witness] = min(recipe.H_MOST, h ** (1 - 1 / recipe.H_READINGS))
+    most = math.log(recipe.H_MOST) + recipe.H_SLACK * trust
+    kept["raised", witness] = min(most, raised) * (1 - 1 / recipe.H_READINGS)
 
 
-def _learn_witness(memory: SensorMemory, witness: str, f: float) -> None:
-    """Move the witness's spread and tail."""
+def _learn_witness(memory: SensorMemory, witness: str, f: float, alarmed: bool, begins: bool) -> None:
+    """Move the witness's tail and spread. `begins`: the reading is the first of an episode of the witness."""
     kept, lasts, unit = memory.kept, LASTS[witness], memory.unit(witness)
     n, root = kept["count"], math.sqrt(LASTS[witness])
-    if n < recipe.YOUNG and not memory.expected.known:
-        share, size = 1 / (n + 1), abs(f)
-    else:
-        share = max(1 / (n + recipe.YOUNG * root + 1), 1 / (recipe.SPREAD_READINGS * root))
-        share, size = share * (0.5 if kept["beyond", witness] else 1.0), min(abs(f), 5 * unit)
-    kept["spread", witness] += share * (recipe.SIGMA * size - kept["spread", witness])
     u, start, held = abs(f) / unit, kept["start", witness], recipe.TAIL_PRIOR * lasts
-    share = 1 / min(n + held, max(recipe.TAIL_READINGS, held))
-    if kept["beyond", witness] and kept["within", witness] > 0:
-        share *= recipe.LATER_SHARE
+    share = (recipe.ALARM_SHARE if alarmed and not begins else 1.0) / min(n + held, max(recipe.TAIL_READINGS, held))
     if u > start:
         excess = min(u - start, recipe.FAR_EXCESS * memory.expected.tails[witness][2])
         kept["excess", witness] += min(1.0, share / recipe.TAIL) * (excess - kept["excess", witness])
     kept["start", witness] = start + recipe.QUANTILE_GAIN * share * ((u > start) - recipe.TAIL)
+    if n < recipe.YOUNG and not memory.expected.known:
+        share, size = 1 / (n + 1), abs(f)
+    else:
+        share = max(1 / (n + recipe.YOUNG * root + 1), 1 / (recipe.SPREAD_READINGS * root))
+        share, size = share * (recipe.ALARM_SHARE if alarmed else 1.0), min(abs(f), 5 * unit)
+    kept["spread", witness] += share * (recipe.SIGMA * size - kept["spread", witness])
 
 
 def _learn_cadence(station: StationMemory, elapsed: float, cadence: float) -> None:

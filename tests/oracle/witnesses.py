@@ -40,8 +40,8 @@ TAIL_READINGS, TAIL_PRIOR = 60_000.0, 1000.0
 PROFILE_DAYS, FOLLOW_DAYS = 7.0, 2.0
 LASTING_READINGS, LASTING_MOST = 30.0, 3.0
 CROSS_READINGS, CROSS_PRIOR, RIDGE, CROSS_MOST = 6000.0, 300.0, 0.05, 20.0
-H_EPISODE, H_HOUR, H_MOST, H_READINGS = 0.3, 0.45, 8.0, 2000.0
-LATER_SHARE = 0.1  # of a reading beyond the limit that is not its episode's first
+H_EPISODE, H_HOUR, H_SLACK, H_MOST, H_READINGS = 0.3, 0.45, 0.6, 8.0, 3000.0
+ALARM_SHARE = 0.1  # of what a sensor in alarm teaches, but for the tail that begins an episode
 EPISODE_GAP, EPISODE_AGAIN = 10, 60
 
 
@@ -72,6 +72,7 @@ class Expectation:
     run_limit: float
     missing_limit: float
     plausible: tuple[float, float]
+    trust: float
     tails: dict[str, tuple[float, float, float, float]]
 
     @property
@@ -91,7 +92,7 @@ def expectations(prior: Prior, sensors: Sequence[Sensor]) -> list[Expectation]:
             tails[witness] = (spread, start, excess, shape)
         single = (prior.floor, prior.resolution, prior.run_limit, prior.missing_limit)
         floor, resolution, run_limit, missing_limit = (float(row[place]) for row in single)
-        found.append(Expectation(floor, resolution, run_limit, missing_limit, sensor.plausible, tails))
+        found.append(Expectation(floor, resolution, run_limit, missing_limit, sensor.plausible, prior.trust, tails))
     return found
 
 
@@ -122,7 +123,7 @@ class SensorMemory:
         kept["run"] = kept["longest"] = 0.0
         for witness, (spread, start, excess, _) in tails.items():
             kept["spread", witness], kept["start", witness], kept["excess", witness] = spread, start, excess
-            kept["h", witness], kept["quiet", witness], kept["within", witness] = 1.0, 255, 0
+            kept["raised", witness], kept["quiet", witness], kept["within", witness] = 0.0, 255, 0
         return SensorMemory(self.expected, kept, Kept(self.profile))
 
     def moves(self, dc: float, tau: float) -> float:
@@ -137,7 +138,12 @@ class SensorMemory:
         reach = (1 - shape) * (rarer**shape - 1) / shape if shape else math.log(rarer)
         limit = max(LEAST_LIMIT, self.kept["start", witness] + self.kept["excess", witness] * reach)
         limit *= 1 + math.sqrt(lasts / (n + 1))
-        return limit * (1 + (3 * lasts + 15) / (n + 1)) if n < max(30, 5 * lasts) else limit
+        return limit * (1 + (6 * lasts + (15 if n < YOUNG else 0)) / (n + 1))
+
+    def h(self, witness: str) -> float:
+        """By what its episodes raise the witness's limit, float32."""
+        beyond_slack = max(0.0, self.kept["raised", witness] - H_SLACK * self.expected.trust)
+        return as_kept(min(H_MOST, math.exp(beyond_slack)))
 
 
 @dataclass
@@ -152,6 +158,7 @@ class Moment:
         quick: the short average of |differences| with this reading.
         f: witness → what it says: sensor units, but spreads for the cross witnesses. Empty where missing.
         ratio: witness → f over its limit, float32.
+        h: witness → by what its limit is raised, float32.
         run_limit: readings.
     """
 
@@ -162,6 +169,7 @@ class Moment:
     quick: float = NAN
     f: dict[str, float] = field(default_factory=dict)
     ratio: dict[str, float] = field(default_factory=dict)
+    h: dict[str, float] = field(default_factory=dict)
     run_limit: float = NAN
 
     @property
@@ -262,5 +270,6 @@ def describe(memory: SensorMemory, moment: Moment, rate: float) -> list[float]:
                 limit = max(limit, STEPS_OF_RESOLUTION * expected.resolution / (own * unit))
             ratio = as_kept(moment.f[witness] / (unit * limit))
         moment.ratio[witness] = ratio
-        row += [ratio, kept["h", witness] if begun else 1.0]
+        moment.h[witness] = memory.h(witness) if begun else 1.0
+        row += [ratio, moment.h[witness]]
     return row

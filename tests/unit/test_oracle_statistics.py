@@ -112,6 +112,7 @@ def a_prior(sensors: tuple[Sensor, ...], rng: np.random.Generator, cadence: floa
     return replace(
         blank,
         gap_limit=float(rng.choice([np.inf, 3.0 * cadence])),
+        trust=float(rng.choice([0.0, 0.9])),
         floor=np.full(n, 0.01),
         resolution=np.array([sensor.resolution for sensor in sensors]),
         run_limit=rng.choice([3.0, 8.0, np.inf], n),
@@ -236,7 +237,7 @@ def rich() -> Rich:
     spread = np.full((3, N_WITNESSES), 0.6)
     spread[1, :NOISE], spread[:, CROSS_BAND:] = 0.02, 0.9
     resolution = np.array([sensor.resolution for sensor in sensors])
-    prior = replace(blank, spread=spread, floor=np.full(3, 0.01), resolution=resolution, gap_limit=40_000.0)
+    prior = replace(blank, spread=spread, floor=np.full(3, 0.01), resolution=resolution, gap_limit=40_000.0, trust=0.5)
     decisions = expect(plant.rows, sensors).decisions
     return Rich(sensors, prior, decisions, by_product(decisions, sensors, prior, AGE))
 

@@ -18,7 +18,7 @@ from models.detection.sensors import DEFAULT_SENSORS, Sensor
 from models.detection.state import ShardState
 from models.detection.tails import Tail, forest_limit, rate_of, witness_tail
 from models.detection.training import fit_detector, fit_prior
-from models.detection.witness_kernel import CROSS_BAND, INNOVATION, LEVEL, episodes_per_day
+from models.detection.witness_kernel import CLUSTERS, CROSS_BAND, INNOVATION, LEVEL, episodes_per_day
 
 BUDGET = 1.0
 
@@ -50,7 +50,10 @@ def test_prior_finds_what_the_stations_were_made_of(plant: tuple[History, Prior,
     assert (np.abs(correlation - np.eye(3)) < 0.1).all()
     # The tails of a Gaussian, but for levels that wander with the walk.
     np.testing.assert_allclose(prior.tail_start[:, :LEVEL], 2.33, atol=0.2)
-    np.testing.assert_allclose(prior.tail_excess[:, :LEVEL], 0.34, atol=0.1)
+    # As wide as the excursions of 15,000 readings leave room for, and 1,500 s of a station for what takes longer.
+    room = 1.0 + 1.5 * np.sqrt(np.array(CLUSTERS[:LEVEL]) / (0.02 * 15_000))
+    expected = 0.34 * room * (1.0 + np.sqrt(30.0 / 1_500.0))
+    np.testing.assert_allclose(prior.tail_excess[:, :LEVEL], np.tile(expected, (3, 1)), rtol=0.25)
     assert ((prior.tail_start > 1.9) & (prior.tail_start < 3.5)).all()
     assert ((prior.tail_shape >= -0.1) & (prior.tail_shape <= 0.1)).all()
     assert (prior.run_limit == 8).all()
@@ -242,18 +245,18 @@ def test_limit_of_a_gaussian_is_about_its_quantile(rate: float) -> None:
     """Breaks when the tail is extrapolated with the wrong shape."""
     values = np.abs(np.random.default_rng(20).normal(size=200_000))
     exact = {1e-4: 3.89, 1e-5: 4.42}[rate]
-    assert witness_tail(values).at(rate) == pytest.approx(exact, rel=0.04)
+    assert witness_tail(values, 1.0).at(rate) == pytest.approx(exact, rel=0.04)
 
 
 def test_few_values_hardly_move_a_tail() -> None:
     """Breaks when fifty readings decide alone how far a witness may go, or none leave it without a limit."""
-    usual = witness_tail(np.zeros(0))
+    usual = witness_tail(np.zeros(0), 1.0)
     assert usual.at(1e-5) == pytest.approx(4.42, rel=0.04)
-    wild = witness_tail(np.abs(np.random.default_rng(21).normal(size=50)) * 3.0)
+    wild = witness_tail(np.abs(np.random.default_rng(21).normal(size=50)) * 3.0, 1.0)
     assert wild.at(1e-5) == pytest.approx(usual.at(1e-5), rel=0.25)
 
 
 def test_limits_of_values_that_never_move() -> None:
     """Breaks when a tail without width divides by zero."""
-    assert 0.0 < witness_tail(np.zeros(5000)).at(1e-5) < 3.0
+    assert 0.0 < witness_tail(np.zeros(5000), 1.0).at(1e-5) < 3.0
     assert forest_limit(np.full(100, 0.4), 1e-5) == pytest.approx(0.4)
