@@ -11,7 +11,8 @@ from storage.session import Store
 
 EVENTS_SHOWN = 100
 TRAINED, GATED, PROMOTED, ROLLED_BACK, REFUSED = "trained", "gated", "promoted", "rolled_back", "refused"
-EVENT_KINDS = (TRAINED, GATED, PROMOTED, ROLLED_BACK, REFUSED)
+FILED, HELD_BACK = "filed", "held_back"  # by the policy
+EVENT_KINDS = (TRAINED, GATED, PROMOTED, ROLLED_BACK, REFUSED, FILED, HELD_BACK)
 
 
 class ModelEvent(NamedTuple):

@@ -17,7 +17,7 @@ from models.detection.state import ShardState
 
 HOUR, DAY = 3600.0, 86_400.0
 LIMITS = DriftLimits()
-STATIONS, CADENCE, TRAINING_DAYS, TREES = 25, 120.0, 7, 100
+STATIONS, CADENCE, TRAINING_DAYS, TREES = 25, 300.0, 7, 100
 # Two windows of each plant end before three windows are there.
 PLANTS, CHECKS_A_PLANT = 10, 100
 SHIFT = 0.5  # sigma

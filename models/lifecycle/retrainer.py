@@ -20,12 +20,13 @@ from models.lifecycle.drift_job import DriftCheck, limits_from
 from models.lifecycle.drift_metrics import DriftMetrics
 from models.lifecycle.job_work import Ended, JobWork
 from models.lifecycle.mirror import mirror
-from models.lifecycle.policy import Policy, decide
+from models.lifecycle.policy import Policy
+from models.lifecycle.policy_step import follow_policy
 from models.lifecycle.registry import Registry
 from models.lifecycle.retrainer_metrics import RetrainerMetrics
 from settings import Settings, settings_or_exit
 from storage import jobs
-from storage.jobs import FAILED, RETRAIN, JobRow, LeaseLost
+from storage.jobs import FAILED, JobRow, LeaseLost
 from storage.retries import SchemaMissing
 from storage.session import Store, StoreConfig, connect
 
@@ -140,19 +141,7 @@ class Retrainer:
         if report is None:
             return
         self._drift_metrics.show(report)
-        name, now = self._settings.model_name, now_ms()
-        recent, active = jobs.jobs(store, name), jobs.active_job(store, name)
-        last = max((row.filed_ms for row in recent if row.kind == RETRAIN), default=None)
-        if last is None and (champion := registry.champion()) is not None:
-            last = registry.details(champion.number).created_ms
-        decision = decide(
-            self._policy, now_ms=now, report=report, last_retraining_ms=last, busy=active.job_id if active else None
-        )
-        if decision.action == "file":
-            filed = jobs.file_job(store, name, RETRAIN, requested_by=f"policy: {decision.trigger}", now_ms=now)
-            log.info("the policy filed job %s: %s", filed.job.job_id, decision.reason)
-        elif decision.action == "hold":
-            log.info("the policy files nothing: %s", decision.reason)
+        follow_policy(store, registry, self._policy, report, now_ms())
 
     def _say_away(self, error: Exception | None) -> None:
         if error is not None and not self._away:

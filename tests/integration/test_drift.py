@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
 from local_stack.stack import Stack
 from models.detection.block import pack_row
+from models.detection.drift_report import DriftReport
 from models.detection.samples import HOUR_MS, samples_of
 from models.detection.sensors import DEFAULT_SENSORS
 from models.lifecycle.drift_job import DriftCheck, limits_from
 from models.lifecycle.drift_metrics import DriftMetrics
 from models.lifecycle.feedback_labels import read_labels
+from models.lifecycle.policy import Policy
+from models.lifecycle.policy_step import follow_policy
 from models.lifecycle.registry import CHAMPION, Registry
 from models.lifecycle.sample_window import read_window
 from models.lifecycle.train import fit, register
 from settings import Settings
+from storage import jobs
 from storage.anomalies import write_anomalies
 from storage.feedback import FeedbackRow, put_feedback
+from storage.model_events import events
 from storage.samples import write_samples
 from storage.session import Store, StoreConfig, connect
 from tests.integration.api_plant import anomaly_row, application, plant_settings
@@ -155,3 +161,31 @@ def test_what_people_said_is_counted_and_read_with_its_blocks(checked: Checked, 
         known = place[labels.station_ids[at], int(labels.event_ms[at])]
         assert labels.verdicts[at] == verdicts[known]
         assert (labels.blocks.rows[at] == window.blocks.rows[known]).all()
+
+
+def test_lasting_drift_files_one_job_and_every_decision_is_written_down(checked: Checked) -> None:
+    """Breaks when the policy files beside a job, acts although it is off, or leaves no trace of what it decided."""
+    registry, name = checked.check.registry, checked.settings.model_name
+    report = checked.check.check(NOW_MS)
+    assert report is not None and report.answer == "drift"
+    off = follow_policy(checked.store, registry, Policy(), report, NOW_MS)
+    assert (off.action, jobs.active_job(checked.store, name), events(checked.store, name)) == ("hold", None, [])
+    on = Policy(automatic=True)
+    assert follow_policy(checked.store, registry, on, report, NOW_MS).action == "file"
+    filed = jobs.active_job(checked.store, name)
+    assert filed is not None
+    assert (filed.kind, filed.requested_by) == ("retrain", "policy: drift")
+    assert follow_policy(checked.store, registry, on, report, NOW_MS + 1000).action == "hold"
+    assert jobs.active_job(checked.store, name) == filed
+    calm = replace_answer(report)
+    assert follow_policy(checked.store, registry, on, calm, NOW_MS + 2000).action == "nothing"
+    held, first = events(checked.store, name)
+    assert (first.kind, first.job_id, first.model_version) == ("filed", filed.job_id, 1)
+    assert "level:temperature" in first.reason
+    assert (held.kind, held.job_id) == ("held_back", None)
+    assert f"job {filed.job_id} is under way" in held.reason
+
+
+def replace_answer(report: DriftReport) -> DriftReport:
+    """The same check, had nothing lasted."""
+    return msgspec.structs.replace(report, answer="no_drift", persistent=[])
