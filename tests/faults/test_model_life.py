@@ -24,7 +24,7 @@ SECONDS = 300.0
 # Of the hour before: readings enough for a training, and a rest that flows while versions change.
 FIRST = 20 * 900
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
 
 
 class Life:
