@@ -48,7 +48,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     metrics = RetrainerMetrics()
-    print(f"retrainer: metrics at {metrics.serve(settings.retrainer_metrics_port)}", flush=True)
+    print(f"retrainer: metrics at {metrics.serve(settings.metrics_host, settings.retrainer_metrics_port)}", flush=True)
     Retrainer(settings, metrics, stopping).run()
 
 

@@ -19,10 +19,10 @@ class RetrainerMetrics:
             registry=self.registry,
         )  # fmt: skip
 
-    def serve(self, port: int) -> str:
-        """Serve the metrics on loopback; return the address."""
-        server, _ = start_http_server(port, addr="127.0.0.1", registry=self.registry)
-        return f"http://127.0.0.1:{server.server_port}/metrics"
+    def serve(self, host: str, port: int) -> str:
+        """Serve the metrics; return the address."""
+        server, _ = start_http_server(port, addr=host, registry=self.registry)
+        return f"http://{host}:{server.server_port}/metrics"
 
     def ended(self, kind: str, state: str, seconds: float) -> None:
         """Count a job."""

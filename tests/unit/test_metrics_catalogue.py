@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.integration.dashboards import queries
+
 ROOT = Path(__file__).parents[2]
 ROOMS = ("api", "alarms", "iot_simulator", "models", "plant_levels", "spark_jobs", "storage")
 TYPES = {
@@ -85,3 +87,21 @@ def test_the_names_of_the_contract_are_there() -> None:
         iot_model_swap_failures_total iot_drift_score iot_stations_silent http_request_duration_seconds
         iot_build_info"""
     assert set(promised.split()) <= set(in_code())
+
+
+def test_dashboards_and_rules_ask_for_metrics_that_exist() -> None:
+    """Breaks when a panel, a recording rule or an alert names a metric that nobody serves."""
+    groups = [
+        rule
+        for path in (ROOT / "prometheus/rules").glob("*.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    recorded = {rule["record"] for rule in groups if "record" in rule}
+    served = {name + part for name in in_catalogue() for part in ("", "_bucket", "_sum", "_count")}
+    asked = [query.target["expr"] for query in queries("prometheus")] + [rule["expr"] for rule in groups]
+    assert len(asked) > 80
+    for expr in asked:
+        bare = re.sub(r'"[^"]*"', "", expr)
+        for name in re.findall(r"\b(?:iot|http|kafka|cassandra|spark)[_:][a-z0-9_:]+", bare):
+            assert name in served | recorded, (name, expr)
