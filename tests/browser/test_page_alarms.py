@@ -125,7 +125,8 @@ def test_new_alarms_appear_on_all_three_pages(plant: Plant, browser: Chrome, ope
         until(lambda: line(browser, other), SECONDS, "the station shows it")
         press(browser, other, "clear")
         browser.find_element(By.ID, "question-do").click()
-        until(lambda: state(browser, other) == "cleared", SECONDS, "it is cleared there too")
+        # By whom: a browser that has run other tests remembers a name.
+        until(lambda: state(browser, other).startswith("cleared"), SECONDS, "it is cleared there too")
     finally:
         write_alarms(plant.store, [other._replace(closed_ms=now())], now() * 1000)
 
