@@ -181,9 +181,12 @@ def claim(
         found = active_job(store, name)
         if found is None or found.over or found.owner not in (None, owner):
             return None
+        keys = (name, found.job_id)
         if found.owner is None:
-            keys = (name, found.job_id)
             store.one(CLAIM, (ttl_seconds, owner, *keys, now_ms, found.attempts + 1, *keys))
+        else:
+            # Ours, and begun again after an outage: that is no further attempt.
+            store.one(RENEW, (ttl_seconds, owner, *keys, owner))
         # Read in any case: an answer lost on the way leaves open who has it, and the row alone knows.
         taken = job(store, name, found.job_id)
         return taken if taken is not None and taken.owner == owner and not taken.over else None

@@ -16,6 +16,7 @@ def with_figures(page: str, found: dict[str, Any]) -> str:
     """
     start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     rows = [*_drift(found.get("drift")), *_feedback(found.get("feedback")), *_poisoned(found.get("poisoned"))]
+    rows += _retraining(found.get("retraining"))
     table = "\n".join(["| What | Figure |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
     return f"{page[:start]}\n{table}\n{page[end:]}"
 
@@ -56,3 +57,13 @@ def _poisoned(found: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
     for share, outcome in (found or {}).get("poisoned", {}).items():
         said = "passes the gates" if outcome["passed"] else "is refused"
         yield f"a training with {share} of its readings faulty", f"{said}: {outcome['reason']}"
+
+
+def _retraining(found: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if found is None:
+        return
+    phases = ", ".join(f"{name} {found[f'retraining_{name}_seconds']:.1f}" for name in ("fit", "gates", "plots"))
+    yield (
+        f"seconds of a retraining on {found['retraining_samples']:,} samples, without Cassandra and MLflow",
+        f"{found['retraining_seconds']:.1f} ({phases})",
+    )

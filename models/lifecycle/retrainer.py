@@ -10,12 +10,13 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
 
-from models.detection.errors import Retryable, StationwatchError
+from models.detection.errors import Retryable, SettingsError, StationwatchError
 from models.lifecycle.drift_job import DriftCheck, limits_from
 from models.lifecycle.drift_metrics import DriftMetrics
 from models.lifecycle.job_work import Ended, JobWork
@@ -27,7 +28,6 @@ from models.lifecycle.retrainer_metrics import RetrainerMetrics
 from settings import Settings, settings_or_exit
 from storage import jobs
 from storage.jobs import FAILED, JobRow, LeaseLost
-from storage.retries import SchemaMissing
 from storage.session import Store, StoreConfig, connect
 
 log = logging.getLogger("retrainer")
@@ -49,7 +49,12 @@ def main() -> None:
         signal.signal(number, lambda *_: stopping.set())
     metrics = RetrainerMetrics()
     print(f"retrainer: metrics at {metrics.serve(settings.metrics_host, settings.retrainer_metrics_port)}", flush=True)
-    Retrainer(settings, metrics, stopping).run()
+    try:
+        retrainer = Retrainer(settings, metrics, stopping)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
+    retrainer.run()
 
 
 class Retrainer:
@@ -80,7 +85,8 @@ class Retrainer:
                 self._turn(store, registry)
                 self._say_away(None)
                 pause = POLL_SECONDS
-            except (Retryable, SchemaMissing) as error:
+            except StationwatchError as error:
+                # A dependency that is away, a schema that is not there yet: none of it mends by dying.
                 self._say_away(error)
                 pause = AWAY_SECONDS
             self._stopping.wait(pause)
@@ -98,7 +104,6 @@ class Retrainer:
             self._next_mirror = time.monotonic() + MIRROR_SECONDS
         if time.monotonic() >= self._next_check:
             self._look_for_drift(store, registry)
-            self._next_check = time.monotonic() + 60.0 * self._settings.drift_check_minutes
 
     def _work(self, store: Store, registry: Registry, job: JobRow) -> None:
         log.info("job %s: %s, asked for by %s, attempt %d", job.job_id, job.kind, job.requested_by, job.attempts)
@@ -136,6 +141,16 @@ class Retrainer:
             return Ended(FAILED, "It failed in a way nobody foresaw; the retrainer's log has the cause.", {})
 
     def _look_for_drift(self, store: Store, registry: Registry) -> None:
+        """Check, and follow the policy; a champion that cannot be opened is told of, and looked at again next time."""
+        try:
+            self._check_drift(store, registry)
+        except Retryable:
+            raise
+        except StationwatchError as error:
+            log.error("drift cannot be checked: %s", error)
+        self._next_check = time.monotonic() + 60.0 * self._settings.drift_check_minutes
+
+    def _check_drift(self, store: Store, registry: Registry) -> None:
         check = DriftCheck(store, registry, self._settings.sensors, limits_from(self._settings))
         report = check.check(now_ms())
         if report is None:
