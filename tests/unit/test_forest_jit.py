@@ -99,6 +99,16 @@ def test_a_changed_kernel_is_compiled_anew(kernel: Import, tmp_path: Path) -> No
         assert hits_after_a_call(kernel) == 1
 
 
+def test_another_wheel_has_another_stamp(tmp_path: Path) -> None:
+    """Broken when executors, whose code comes in a wheel, run the machine code of the release before."""
+    stamps = []
+    for content in (b"one release", b"the next"):
+        (tmp_path / "release.whl").write_bytes(content)
+        jit._stamp.cache_clear()
+        stamps.append(jit._stamp(tmp_path / "release.whl" / "models" / "detection" / "kernel.py"))
+    assert stamps[0] != stamps[1]
+
+
 def test_read_only_folders_fall_back_to_a_private_temp_folder(
     kernel: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
