@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from settings import PREFIX
+from settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "api.json"
@@ -93,15 +93,9 @@ def running(stations: int, home: Path) -> Iterator[Plant]:
     Raises:
         SystemExit: it did not become ready; with its last lines.
     """
-    named = {
-        "HOME": home,
-        "KAFKA_PORT": 0,
-        "CASSANDRA_PORT": 0,
-        "API_PORT": 0,
-        "STREAM_METRICS_PORT": 0,
-        "ALARMS_METRICS_PORT": 0,
-    }
-    named |= {"STATIONS": stations, "API_REQUESTS_PER_MINUTE": 0, "LOG_LEVEL": "WARNING"}
+    # Whatever else runs on this machine, its ports are its own.
+    named: dict[str, object] = {name.upper(): 0 for name in Settings.model_fields if name.endswith("_port")}
+    named |= {"HOME": home, "STATIONS": stations, "API_REQUESTS_PER_MINUTE": 0, "LOG_LEVEL": "WARNING"}
     own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == f"{PREFIX}CACHE"}
     environment = own | {f"{PREFIX}{name}": str(value) for name, value in named.items()} | {"PYTHONPATH": str(ROOT)}
     with (home / "run.txt").open("w") as output:
