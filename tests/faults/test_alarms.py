@@ -36,7 +36,7 @@ def test_600_bad_readings_in_kafka_are_one_notification(
     train(proof_settings, history, seed=1)
     with (
         notified(folder) as (alertmanager, webhook),
-        stream_of(proof_settings, session, "alarms") as job,
+        stream_of(proof_settings, session, "stream") as job,
         Publisher(
             proof_settings.bootstrap_servers, proof_settings.readings_topic, tmp_path / "ledger.jsonl"
         ) as publisher,
