@@ -133,31 +133,3 @@ def test_a_second_process_waits_and_takes_over(plant: tuple[Settings, Store]) ->
             # Far below the 30 s after which a lease lapses: the dead process is of this machine.
             print(f"taken over after {time.monotonic() - begun:.1f} s")
             assert second.stop(20) == 0, second.tail()
-
-
-@pytest.mark.slow
-def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(
-    plant: tuple[Settings, Store], people: tuple[RealAlertmanager, Webhook]
-) -> None:
-    """Breaks when an alarm is lost or doubled while the receiver is down and the alarms process is killed."""
-    settings, store = plant
-    alertmanager, webhook = people
-    settings = settings.model_copy(update={"alertmanager_url": alertmanager.url})
-    feeder = Feeder(store, settings.readings_topic, "station-0007")
-    webhook.down()
-    end = time.monotonic() + 120
-    with alarms_of(settings) as process:
-        feeder.send([True] * 10)
-        until(lambda: alertmanager.alerts(), 60, "Alertmanager knows")
-        process.kill()
-    with alarms_of(settings):
-        while time.monotonic() < end:
-            feeder.send([True] * 10)
-            time.sleep(10)
-        webhook.up()
-        begun = time.monotonic()
-        until(lambda: webhook.of("station-0007"), 120, "told after the outage")
-        print(f"told {time.monotonic() - begun:.1f} s after the receiver came back")
-        time.sleep(30)
-    assert len(webhook.of("station-0007")) == 1
-    assert len(alarms(store)) == 1
