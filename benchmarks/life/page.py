@@ -17,6 +17,8 @@ def with_figures(page: str, found: dict[str, Any]) -> str:
     start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     rows = [*_drift(found.get("drift")), *_feedback(found.get("feedback")), *_poisoned(found.get("poisoned"))]
     rows += _retraining(found.get("retraining"))
+    if not rows:
+        return f"{page[:start]}\nNothing was measured yet.\n{page[end:]}"
     table = "\n".join(["| What | Figure |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
     return f"{page[:start]}\n{table}\n{page[end:]}"
 
