@@ -52,6 +52,9 @@ ROUTES = [
     (f"/api/v1/stations/{STATION}/readings?time_range=30d", 128 + FEW),
     (f"/api/v1/stations/{STATION}/readings?time_range=30d&resolution=minute", 31 + FEW),
     (f"/api/v1/anomalies/{anomaly_id(STATION, NOW_MS, 10**6)}", FEW),
+    ("/api/v1/alarms?page_size=1000", 8 + FEW),
+    ("/api/v1/alarms?time_range=90d", 25 * 8 + FEW),
+    (f"/api/v1/alarms?time_range=90d&station_id={STATION}", 25 + FEW),
 ]
 
 
