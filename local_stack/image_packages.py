@@ -21,7 +21,7 @@ FOLDER = ROOT / "docker" / "packages"
 ENTRIES = {
     "api": ("api.__main__", "api.token_command"),
     "alarms": ("alarms.__main__",),
-    "levels": ("plant_levels.__main__",),
+    "levels": ("spark_jobs.plant_levels.__main__",),
     "simulator": ("iot_simulator.__main__",),
     "stream": ("spark_jobs.detect_anomalies", "spark_jobs.checkpoint", "local_stack.jars_command"),
     "retrainer": ("models.train", "models.lifecycle.retrainer", "iot_simulator.__main__"),

@@ -103,7 +103,7 @@ class Plant:
         # It opens Spark and then waits for the model, so that the two starts overlap.
         self._start_program("stream", ["-m", "spark_jobs.detect_anomalies"])
         self._start_program("alarms", ["-m", "alarms"])
-        self._start_program("levels", ["-m", "plant_levels"])
+        self._start_program("levels", ["-m", "spark_jobs.plant_levels"])
         self._join("model", [model] if model else [])
         # With the registry open and a champion in it: two that make its tables at once break each other.
         self._start_program("retrainer", ["-m", "models.lifecycle.retrainer"])

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from kafka import KafkaProducer
 
-from plant_levels.levels import levels_of
-from plant_levels.sample import CHUNKS, RECORDS, KafkaTail
 from settings import Settings
+from spark_jobs.plant_levels.levels import levels_of
+from spark_jobs.plant_levels.sample import CHUNKS, RECORDS, KafkaTail
 from tests.oracle.job import env_of
 from tests.unit.test_plant_levels import record
 
@@ -55,7 +55,7 @@ def test_the_process_serves_levels_and_waits_for_its_topic(settings: Settings) -
     """Breaks when the fallback detector's figures need the stream, or an unknown topic ends the process."""
     publish(settings, per_station=3)
     env = {**os.environ, **env_of(settings.model_copy(update={"levels_metrics_port": 0}))}
-    command = [sys.executable, "-m", "plant_levels"]
+    command = [sys.executable, "-m", "spark_jobs.plant_levels"]
     process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -11,7 +11,7 @@ import yaml
 from tests.integration.dashboards import queries
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("api", "alarms", "iot_simulator", "models", "plant_levels", "spark_jobs", "storage")
+ROOMS = ("api", "alarms", "iot_simulator", "models", "spark_jobs", "storage")
 TYPES = {
     "Counter": "counter",
     "CounterMetricFamily": "counter",

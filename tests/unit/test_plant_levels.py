@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from models.detection.sensors import DEFAULT_SENSORS
-from plant_levels.levels import levels_of
-from plant_levels.metrics import LevelMetrics
-from plant_levels.sample import CHUNKS, RECORDS, Record, chunks
+from spark_jobs.plant_levels.levels import levels_of
+from spark_jobs.plant_levels.metrics import LevelMetrics
+from spark_jobs.plant_levels.sample import CHUNKS, RECORDS, Record, chunks
 
 NOW_MS = 1_790_000_000_000
 

@@ -11,7 +11,7 @@ import numpy as np
 from models.detection.errors import InvalidReading
 from models.detection.reading import Validator
 from models.detection.sensors import Sensor
-from plant_levels.sample import Record
+from spark_jobs.plant_levels.sample import Record
 
 RANKS = {"p05": 5.0, "p50": 50.0, "p95": 95.0}
 

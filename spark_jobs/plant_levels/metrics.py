@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from plant_levels.levels import Levels
+from spark_jobs.plant_levels.levels import Levels
 
 
 class LevelMetrics:

@@ -1,4 +1,4 @@
-"""`python -m plant_levels`: look at the newest readings every 15 s and serve their levels to Prometheus."""
+"""`python -m spark_jobs.plant_levels`: look at the newest readings every 15 s and serve their levels to Prometheus."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import time
 from prometheus_client import start_http_server
 
 from models.detection.errors import BrokerUnavailable
-from plant_levels.levels import levels_of
-from plant_levels.metrics import LevelMetrics
-from plant_levels.sample import KafkaTail
 from settings import Settings, settings_or_exit
+from spark_jobs.plant_levels.levels import levels_of
+from spark_jobs.plant_levels.metrics import LevelMetrics
+from spark_jobs.plant_levels.sample import KafkaTail
 
 INTERVAL_SECONDS = 15.0
 # A station that sends once a minute is in each look.
