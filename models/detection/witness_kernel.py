@@ -182,13 +182,13 @@ def _limit(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, lo
 
 
 @compiled()
-def _raised(cell: np.ndarray, pool: Pool, recipe: Recipe, witness: int) -> float:
-    """By what h the controller raises the witness's limit.
+def _raised(doubt: float) -> float:
+    """By what h the controller raises a limit, from the log of it beyond the slack.
 
     An episode is a fault or says that the limit is too low. The more the limits rest on, the more it takes to doubt
     them: with much history an episode or two are faults, with little every one of them raises the limit.
     """
-    return math.exp(min(max(cell[CONTROL + witness] - recipe.slack * pool.trust, 0.0), math.log(_H_MOST)))
+    return math.exp(min(doubt, math.log(_H_MOST))) if doubt > 0.0 else 1.0
 
 
 @compiled()
@@ -366,6 +366,7 @@ def _describe(
     out[9] = cell[MISSING_RUN] + 1.0 if missing else 0.0
     out[10] = prior[MISSING_LIMIT]
     judged = not missing and (n >= YOUNG or _expected(prior))
+    slack = recipe.slack * pool.trust
     worst = 0.0
     for witness in range(N_WITNESSES):
         ratio = 0.0
@@ -380,7 +381,7 @@ def _describe(
                 limit = max(limit, 1.5 * prior[RESOLUTION] / (_unit(cell, prior, of) * unit))
             ratio = w[witness] / (unit * limit)
         out[N_PER_SENSOR + 2 * witness] = ratio
-        out[N_PER_SENSOR + 2 * witness + 1] = _raised(cell, pool, recipe, witness) if begun else 1.0
+        out[N_PER_SENSOR + 2 * witness + 1] = _raised(cell[CONTROL + witness] - slack) if begun else 1.0
         worst = max(worst, abs(ratio))
     return worst
 
@@ -403,18 +404,7 @@ def _learn(
     cell[MISSING_RUN] = 0.0
     n = cell[COUNT]
     level_spread = _unit(cell, prior, LEVEL)
-    alarmed = False
-    for witness in range(N_WITNESSES):
-        alarmed |= _control(cell, pool, recipe, witness, out)
-    for witness in range(N_WITNESSES):
-        if prior[PRIOR_START + witness] < math.inf:
-            beyond = cell[ALARM + witness] % 256.0 == 0.0 and recipe.measure == 0.0
-            # A fault says little of how wide limits have to be. The reading that begins an episode counts whole in the
-            # tail: limits that are too low still learn.
-            guarded = beyond or (alarmed and recipe.guard > 0.0)
-            begins = beyond and cell[ALARM + witness] == 0.0
-            _learn_tail(cell, prior, recipe, witness, w[witness], _ALARM_WEIGHT if guarded and not begins else 1.0)
-            _learn_spread(cell, prior, recipe, witness, w[witness], _ALARM_WEIGHT if guarded else 1.0)
+    _learn_witnesses(cell, prior, recipe, w, out, _control(cell, pool, recipe, out))
     off = w[REST] - cell[REFERENCE]
     if n > YOUNG:
         moved = max(min(dc, 1.0) / _REFERENCE_TAU, 1.0 / (n + 1.0))
@@ -442,56 +432,66 @@ def _learn(
 
 
 @compiled()
-def _control(cell: np.ndarray, pool: Pool, recipe: Recipe, witness: int, out: np.ndarray) -> bool:
-    """Move a witness's controller; return whether the witness is beyond its limit."""
-    beyond = abs(out[N_PER_SENSOR + 2 * witness]) > out[N_PER_SENSOR + 2 * witness + 1] and recipe.measure == 0.0
-    raised = float(cell[CONTROL + witness])
-    within = cell[ALARM + witness] // 256.0
-    quiet = cell[ALARM + witness] - 256.0 * within
-    if beyond:
-        # What rests on little is doubted sooner.
-        doubt = 2.0 - pool.trust
-        if quiet > _EPISODE_GAP:
-            raised += recipe.episode_step * doubt
-            within = 0.0
+def _control(cell: np.ndarray, pool: Pool, recipe: Recipe, out: np.ndarray) -> bool:
+    """Move the controllers of a sensor's witnesses; return whether one of them is beyond its limit."""
+    # What rests on little is doubted sooner.
+    more, most = 2.0 - pool.trust, math.log(_H_MOST) + recipe.slack * pool.trust
+    alarmed = False
+    for witness in range(N_WITNESSES):
+        packed = int(cell[ALARM + witness])
+        within, quiet = packed >> 8, packed & 255
+        ratio, h = out[N_PER_SENSOR + 2 * witness], out[N_PER_SENSOR + 2 * witness + 1]
+        if abs(ratio) > h and recipe.measure == 0.0:
+            alarmed = True
+            if quiet > _EPISODE_GAP:
+                cell[CONTROL + witness] += recipe.episode_step * more
+                within = 0
+            else:
+                within += 1
+                if within >= _EPISODE_AGAIN:
+                    cell[CONTROL + witness] += recipe.hour_step * more
+                    within = 0
+            quiet = 0
         else:
-            within += 1.0
-            if within >= _EPISODE_AGAIN:
-                raised += recipe.hour_step * doubt
-                within = 0.0
-        quiet = 0.0
-    else:
-        quiet = min(255.0, quiet + 1.0)
-    cell[ALARM + witness] = quiet + 256.0 * within
-    most = math.log(_H_MOST) + recipe.slack * pool.trust
-    cell[CONTROL + witness] = min(most, raised) * (1.0 - 1.0 / _H_TAU)
-    return beyond
+            quiet = min(255, quiet + 1)
+        cell[ALARM + witness] = quiet + 256 * within
+        if cell[CONTROL + witness] > 0.0:
+            cell[CONTROL + witness] = min(most, cell[CONTROL + witness]) * (1.0 - 1.0 / _H_TAU)
+    return alarmed
 
 
 @compiled()
-def _learn_spread(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, f: float, weight: float) -> None:
-    """Move a witness's spread."""
-    root = math.sqrt(CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0)
-    n = cell[COUNT]
-    if n < YOUNG and not _expected(prior):
-        rate, size = 1.0 / (n + 1.0), abs(f)
-    else:
-        rate = max(1.0 / (n + YOUNG * root + 1.0), 1.0 / (_SPREAD_TAU * root)) * weight
-        size = min(abs(f), 5.0 * _unit(cell, prior, witness))
-    cell[SPREAD + witness] += rate * (ABS_TO_SIGMA * size - cell[SPREAD + witness])
+def _learn_witnesses(
+    cell: np.ndarray, prior: np.ndarray, recipe: Recipe, w: np.ndarray, out: np.ndarray, alarmed: bool
+) -> None:
+    """Move the tails and spreads of a sensor's witnesses.
 
-
-@compiled()
-def _learn_tail(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, f: float, weight: float) -> None:
-    """Move a witness's tail."""
-    u = abs(f) / _unit(cell, prior, witness)
-    held = recipe.shrink * (CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0)
-    rate = weight / min(cell[COUNT] + held, max(_TAIL_TAU, held))
-    start = cell[TAIL_START + witness]
-    if u > start:
-        excess = min(u - start, _FAR * prior[PRIOR_EXCESS + witness])
-        cell[TAIL_EXCESS + witness] += min(1.0, rate / TAIL) * (excess - cell[TAIL_EXCESS + witness])
-    cell[TAIL_START + witness] = start + _QUANTILE_GAIN * rate * ((1.0 if u > start else 0.0) - TAIL)
+    A fault says little of how wide limits have to be. The reading that begins an episode counts whole in the tail:
+    limits that are too low still learn.
+    """
+    n, expected = cell[COUNT], _expected(prior)
+    for witness in range(N_WITNESSES):
+        if prior[PRIOR_START + witness] == math.inf:
+            continue
+        packed = int(cell[ALARM + witness])
+        beyond = packed & 255 == 0 and recipe.measure == 0.0
+        weight = _ALARM_WEIGHT if beyond or (alarmed and recipe.guard > 0.0) else 1.0
+        cluster = CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0
+        size, unit = abs(w[witness]), _unit(cell, prior, witness)
+        held = recipe.shrink * cluster
+        rate = (1.0 if beyond and packed == 0 else weight) / min(n + held, max(_TAIL_TAU, held))
+        u, start = size / unit, cell[TAIL_START + witness]
+        if u > start:
+            excess = min(u - start, _FAR * prior[PRIOR_EXCESS + witness])
+            cell[TAIL_EXCESS + witness] += min(1.0, rate / TAIL) * (excess - cell[TAIL_EXCESS + witness])
+        cell[TAIL_START + witness] = start + _QUANTILE_GAIN * rate * ((1.0 if u > start else 0.0) - TAIL)
+        root = math.sqrt(cluster)
+        if n < YOUNG and not expected:
+            rate = 1.0 / (n + 1.0)
+        else:
+            rate = max(1.0 / (n + YOUNG * root + 1.0), 1.0 / (_SPREAD_TAU * root)) * weight
+            size = min(size, 5.0 * unit)
+        cell[SPREAD + witness] += rate * (ABS_TO_SIGMA * size - cell[SPREAD + witness])
 
 
 @compiled()
