@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-replay bench-detection bench-explanations bench-live bench-life bench-api bench-counts package screenshots image-packages settings-table java
+.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-live bench-life bench-api bench-counts package screenshots image-packages settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -35,13 +35,16 @@ check: setup ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: bench-kernel bench-state bench-replay bench-detection bench-explanations bench-life bench-api bench-counts ## every benchmark
+bench: bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-life bench-api bench-counts ## every benchmark
 
 bench-kernel: setup ## the packed forest against scikit-learn
 	@exec $(BIN)/python -m benchmarks.kernel $(ARGS)
 
 bench-state: setup ## the state step and the verdicts: speed and size
 	@exec $(BIN)/python -m benchmarks.state $(ARGS)
+
+bench-stream: setup java ## throughput, latency, stations, cores, start-up, half an hour; writes docs/performance.md
+	@exec $(BIN)/python -m benchmarks.stream $(ARGS)
 
 bench-replay: setup java ## a recorded real series through the whole pipeline
 	@exec $(BIN)/python -m benchmarks.replay $(ARGS)

@@ -41,7 +41,7 @@ from spark_jobs.lease import DriverLease
 from spark_jobs.metrics import StreamMetrics
 from spark_jobs.packing import PACKED_SCHEMA
 from spark_jobs.scoring import Sinks
-from spark_jobs.session import stream_session
+from spark_jobs.session import start_workers, stream_session
 from spark_jobs.shards import shard_labels
 from spark_jobs.source import check_topics, read_records, with_shards
 from spark_jobs.state_operator import STATE_SCHEMA, state_operator
@@ -110,6 +110,7 @@ class Stream:
             java_options=settings.spark_java_options,
         )
         try:
+            self._background(start_workers, spark)
             self._judge(store, spark, path)
         finally:
             with suppress(*_JVM_GONE):

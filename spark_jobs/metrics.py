@@ -40,6 +40,12 @@ class StreamMetrics:
             buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 300),
             registry=self.registry,
         )
+        self._stage = Counter(
+            "iot_stage_seconds",
+            "Time of tasks by stage of the readings' way",
+            ["stage"],
+            registry=self.registry,
+        )
         self._lag = Gauge(
             "iot_kafka_lag_records", "Records in Kafka that are not stored yet", ["partition"], registry=self.registry
         )
@@ -89,6 +95,8 @@ class StreamMetrics:
         self._minute_closed.inc(report.records.get("minute_closed", 0))
         for reason, count in report.rejected.items():
             self._rejected.labels(reason).inc(count)
+        for stage, spent in report.seconds.items():
+            self._stage.labels(stage).inc(spent)
         for judged_by, count in report.scored.items():
             self._scored.labels(str(judged_by)).inc(count)
         for fired, count in report.anomalies.items():

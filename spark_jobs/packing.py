@@ -11,7 +11,8 @@ import pyarrow as pa
 from models.detection.block import Blocks, block_width
 
 PACKED_SCHEMA = (
-    "shard int, block binary, accepted binary, rejected binary, minutes binary, stations binary, counts binary"
+    "shard int, block binary, measured binary, accepted binary, rejected binary, minutes binary, stations binary, "
+    "counts binary, seconds binary"
 )
 
 REJECTED = pa.schema(
@@ -48,33 +49,48 @@ ACCEPTED = pa.schema(
         ("event_ms", pa.int64()),
         ("seq", pa.int64()),
         ("ordinal", pa.int64()),
-        ("values", pa.binary()),
     ]
 )
 COUNTS = ("consumed", "accepted", "duplicate", "late", "minute_closed")
+STEPS = ("load", "parse", "state", "pack")
 
 
 @dataclass(frozen=True)
 class ShardOutput:
-    """What one shard says of one batch. Tables follow the schemas above; `blocks` runs along `accepted`."""
+    """What one shard says of one batch. Tables follow the schemas above.
+
+    Args:
+        blocks: of the accepted readings.
+        measured: (n, n_sensors) float64, their values as they were sent, NaN where missing.
+        accepted: the rest of them, along `blocks`.
+        rejected: records that are dead letters.
+        minutes: that closed.
+        stations: whose rows are due.
+        counts: of `COUNTS`, (5,) int64.
+        seconds: time spent on `STEPS`, (4,) float64 s.
+    """
 
     blocks: Blocks
+    measured: np.ndarray
     accepted: pa.Table
     rejected: pa.Table
     minutes: pa.Table
     stations: pa.Table
     counts: np.ndarray = field(default_factory=lambda: np.zeros(len(COUNTS), np.int64))
+    seconds: np.ndarray = field(default_factory=lambda: np.zeros(len(STEPS)))
 
     def pack(self, shard: int) -> dict[str, object]:
         """Return the row that travels."""
         return {
             "shard": shard,
             "block": np.ascontiguousarray(self.blocks.rows, "<f4").tobytes(),
+            "measured": np.ascontiguousarray(self.measured, "<f8").tobytes(),
             "accepted": _to_ipc(self.accepted),
             "rejected": _to_ipc(self.rejected),
             "minutes": _to_ipc(self.minutes),
             "stations": _to_ipc(self.stations),
             "counts": self.counts.tobytes(),
+            "seconds": self.seconds.tobytes(),
         }
 
 
@@ -97,13 +113,10 @@ def unpack(packed: Iterable[pa.RecordBatch], sensors: tuple[str, ...]) -> ShardO
             ("stations", STATIONS),
         )
     }
+    measured = np.frombuffer(b"".join(row["measured"] for row in rows), "<f8").reshape(-1, len(sensors))
     counts = sum((np.frombuffer(row["counts"], np.int64) for row in rows), np.zeros(len(COUNTS), np.int64))
-    return ShardOutput(Blocks(sensors, block), **tables, counts=counts)
-
-
-def floats(column: pa.ChunkedArray, width: int, dtype: str) -> np.ndarray:
-    """Read a binary column of packed floats, (n_rows, width)."""
-    return np.frombuffer(b"".join(column.to_pylist()), dtype).reshape(-1, width)
+    seconds = sum((np.frombuffer(row["seconds"]) for row in rows), np.zeros(len(STEPS)))
+    return ShardOutput(Blocks(sensors, block), measured, **tables, counts=counts, seconds=seconds)
 
 
 def packed_floats(rows: np.ndarray, dtype: str) -> list[bytes]:

@@ -14,9 +14,9 @@ import pyarrow as pa
 from models.detection.block import pack_row
 from models.detection.kernel import BAND, CLOSED_COLUMNS, MINUTE_MS, identity_hashes
 from models.detection.sensors import Sensor
-from spark_jobs.packing import floats
 from storage.anomalies import AnomalyRow, write_anomalies
 from storage.minutes import MinuteRow, SensorMinute, write_minutes
+from storage.reading_columns import ReadingColumns, write_reading_columns
 from storage.readings import ReadingRow, write_readings
 from storage.samples import SampleRow, write_samples
 from storage.session import connected
@@ -45,7 +45,9 @@ def write_output(judged: Judged, sensors: tuple[Sensor, ...], sinks: Sinks, now_
     store = connected(sinks.store, deadline, _say_waiting)
     names = tuple(sensor.name for sensor in sensors)
     columns = Columns(judged, names, now_ms)
-    write_readings(store, columns.readings(sinks.readings_share), deadline, _say_waiting)
+    whole, others = columns.kept(sinks.readings_share)
+    write_reading_columns(store, columns.by_columns(whole), deadline, _say_waiting)
+    write_readings(store, columns.readings(others), deadline, _say_waiting)
     write_minutes(store, _minute_rows(judged.output.minutes, names), deadline, _say_waiting)
     write_stations(store, _station_rows(judged.output.stations, names), deadline, _say_waiting)
     write_statistics(store, _statistics_rows(judged.output.stations), deadline, _say_waiting)
@@ -58,46 +60,70 @@ def _say_waiting(problem: Exception, pause_seconds: float) -> None:
 
 
 class Columns:
-    """The accepted readings of a task as Python columns, read once for all tables."""
+    """The accepted readings of a task, for the tables that hold them."""
 
     def __init__(self, judged: Judged, names: tuple[str, ...], now_ms: int) -> None:
         accepted = judged.output.accepted
         self._judged = judged
+        self._names = names
         self._now_ms = now_ms
-        self._station = accepted["station_id"].to_pylist()
-        self._event_ms = accepted["event_ms"].to_pylist()
-        self._seq = accepted["seq"].to_pylist()
-        self._record_ms = accepted["record_ms"].to_pylist()
-        self._partition = accepted["partition"].to_pylist()
-        self._offset = accepted["offset"].to_pylist()
-        self._ordinal = accepted["ordinal"].to_pylist()
-        self._sensors = _value_maps(floats(accepted["values"], len(names), "<f8"), names)
-        self._score = judged.verdicts.score.tolist()
-        self._severity = judged.verdicts.severity.tolist()
-        self._flags = judged.verdicts.flags.tolist()
-        self._version = judged.versions.tolist()
+        station = accepted["station_id"].combine_chunks()
+        self._station_ids = station.dictionary.to_pylist()
+        self._station = station.indices.to_numpy()
+        self._event_ms = accepted["event_ms"].to_numpy()
+        self._seq = accepted["seq"].to_numpy()
+        self._record_ms = accepted["record_ms"].to_numpy()
+        self._partition = accepted["partition"].to_numpy()
+        self._offset = accepted["offset"].to_numpy()
+        self._ordinal = accepted["ordinal"].to_numpy()
+        self._values = judged.output.measured
 
-    def readings(self, share: float) -> Iterator[ReadingRow]:
-        """Yield the readings of the stations that are kept: the first `share` of the ids by hash."""
+    def kept(self, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """Choose the readings of the stations that are kept: the first `share` of the ids by hash.
+
+        Returns:
+            Rows with a value of every sensor, and rows that lack one.
+        """
         below = share * 2**32
-        for row, station in enumerate(self._station):
-            if share >= 1.0 or crc32(station.encode()) < below:
-                yield ReadingRow(
-                    station, self._event_ms[row], self._seq[row], self._sensors[row], self._score[row],
-                    self._severity[row], self._flags[row], self._version[row], self._partition[row],
-                    self._offset[row], self._record_ms[row], self._now_ms,
-                )  # fmt: skip
+        chosen = np.array([share >= 1.0 or crc32(name.encode()) < below for name in self._station_ids], bool)
+        kept = chosen[self._station] if len(self._station) else np.zeros(0, bool)
+        whole = ~np.isnan(self._values).any(axis=1)
+        return np.flatnonzero(kept & whole), np.flatnonzero(kept & ~whole)
+
+    def by_columns(self, rows: np.ndarray) -> ReadingColumns:
+        """Return readings that lack no value as columns."""
+        verdicts = self._judged.verdicts
+        return ReadingColumns(
+            self._station_ids, self._station[rows], self._event_ms[rows], self._seq[rows], self._names,
+            self._values[rows], verdicts.score[rows], verdicts.severity[rows], verdicts.flags[rows],
+            self._judged.versions[rows], self._partition[rows], self._offset[rows], self._record_ms[rows],
+            self._now_ms,
+        )  # fmt: skip
+
+    def readings(self, rows: np.ndarray) -> Iterator[ReadingRow]:
+        """Yield readings one by one."""
+        verdicts, sensors = self._judged.verdicts, _value_maps(self._values[rows], self._names)
+        for row, measured in zip(rows.tolist(), sensors, strict=True):
+            yield ReadingRow(
+                self._id(row), int(self._event_ms[row]), int(self._seq[row]), measured, float(verdicts.score[row]),
+                float(verdicts.severity[row]), int(verdicts.flags[row]), int(self._judged.versions[row]),
+                int(self._partition[row]), int(self._offset[row]), int(self._record_ms[row]), self._now_ms,
+            )  # fmt: skip
+
+    def _id(self, row: int) -> str:
+        return self._station_ids[self._station[row]]
 
     def anomalies(self) -> Iterator[AnomalyRow]:
         """Yield the flagged readings, each with its block and its explanation."""
-        blocks = self._judged.output.blocks
+        blocks, documents = self._judged.output.blocks, self._judged.documents
         stored_ms = int(time.time() * 1000)
-        for row, document in self._judged.documents.items():
+        rows = np.array(list(documents), np.int64)
+        for row, reading, document in zip(documents, self.readings(rows), documents.values(), strict=True):
             yield AnomalyRow(
-                self._station[row], self._event_ms[row], self._seq[row], self._sensors[row], self._score[row],
-                self._severity[row], self._flags[row], document.decode(), self._ordinal[row], pack_row(blocks, row),
-                self._version[row], self._partition[row], self._offset[row], self._record_ms[row], self._now_ms,
-                stored_ms,
+                reading.station_id, reading.event_ms, reading.seq, reading.sensors, reading.score, reading.severity,
+                reading.flags, document.decode(), int(self._ordinal[row]), pack_row(blocks, row),
+                reading.model_version, reading.kafka_partition, reading.kafka_offset, reading.record_ms,
+                reading.scored_ms, stored_ms,
             )  # fmt: skip
 
     def samples(self, slots: int) -> Iterator[SampleRow]:
@@ -107,22 +133,23 @@ class Columns:
         """
         hashes = self._hashes()
         slot, rank = hashes % np.uint64(slots), (hashes >> np.uint64(1)) | np.uint64(1)
-        minute = np.array(self._event_ms, np.int64) // MINUTE_MS
+        minute = self._event_ms // MINUTE_MS
         order = np.lexsort((rank, slot, minute))
         last = np.ones(len(order), bool)
         last[:-1] = (np.diff(minute[order]) != 0) | (np.diff(slot[order].astype(np.int64)) != 0)
+        verdicts = self._judged.verdicts
         for row in order[last].tolist():
             yield SampleRow(
-                self._event_ms[row], int(slot[row]), int(rank[row]), self._station[row], self._seq[row],
-                pack_row(self._judged.output.blocks, row), self._ordinal[row], self._score[row], self._flags[row],
-                self._version[row],
+                int(self._event_ms[row]), int(slot[row]), int(rank[row]), self._id(row), int(self._seq[row]),
+                pack_row(self._judged.output.blocks, row), int(self._ordinal[row]), float(verdicts.score[row]),
+                int(verdicts.flags[row]), int(self._judged.versions[row]),
             )  # fmt: skip
 
     def _hashes(self) -> np.ndarray:
-        stations = {station: crc32(station.encode()) for station in set(self._station)}
-        salt = np.array([stations[station] for station in self._station], np.int64)
-        out = np.empty(len(salt), np.uint64)
-        identity_hashes(np.array(self._event_ms, np.int64), np.array(self._seq, np.int64) ^ (salt << 24), out)
+        salts = np.array([crc32(name.encode()) for name in self._station_ids], np.int64)
+        out = np.empty(len(self._station), np.uint64)
+        salt = salts[self._station] if len(out) else salts
+        identity_hashes(self._event_ms, self._seq ^ (salt << 24), out)
         return out
 
 
@@ -150,8 +177,10 @@ def _station_rows(stations: pa.Table, names: Sequence[str]) -> Iterator[StationR
 
 
 def _statistics_rows(stations: pa.Table) -> Iterator[StatisticsRow]:
+    """Yield the statistics that were sent along: not with every station row."""
     for row in stations.select(["station_id", "state", "record_ms"]).to_pylist():
-        yield StatisticsRow(row["station_id"], row["state"], row["record_ms"])
+        if row["state"] is not None:
+            yield StatisticsRow(row["station_id"], row["state"], row["record_ms"])
 
 
 def _sensor_minutes(stats: bytes, names: Sequence[str]) -> dict[str, SensorMinute]:

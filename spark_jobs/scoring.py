@@ -18,7 +18,7 @@ from models.detection.sensors import Sensor
 from models.detection.verdict import Verdicts
 from spark_jobs.activations import Activations
 from spark_jobs.dead_letters import send_dead_letters
-from spark_jobs.packing import ShardOutput, unpack
+from spark_jobs.packing import STEPS, ShardOutput, unpack
 from spark_jobs.reports import report_of
 from spark_jobs.rows import write_output
 from spark_jobs.shadow import Shadow
@@ -104,7 +104,8 @@ class Stage:
         if self.shadow is not None:
             self.shadow.run(judged, sinks)
         written = time.perf_counter()
-        seconds = {"unpack": unpacked - began, "score": scored - unpacked, "write": written - scored}
+        seconds = dict(zip(STEPS, output.seconds.tolist(), strict=True))
+        seconds |= {"unpack": unpacked - began, "score": scored - unpacked, "write": written - scored}
         yield pa.RecordBatch.from_pydict({"report": [report_of(judged, seconds, now_ms)]})
 
     def judge(self, output: ShardOutput) -> Judged:

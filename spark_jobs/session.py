@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 _STREAMING = "spark.sql.streaming"
@@ -50,6 +53,9 @@ LOCAL: Mapping[str, str] = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.showConsoleProgress": "false",
 }
+
+# Not on a cluster, whose daemons start before the job's own files are there.
+LOADED_DAEMON: Mapping[str, str] = {"spark.python.daemon.module": "spark_jobs.worker_daemon"}
 
 # Halves the floor of a batch on a local disk; for ONE local writer only, which the checkpoint lock guarantees.
 LOCAL_CHECKPOINT: Mapping[str, str] = {
@@ -96,6 +102,8 @@ def stream_session(
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf |= {**LOCAL, "spark.master": master, "spark.driver.memory": driver_memory}
         conf |= {"spark.ui.enabled": str(ui_port > 0).lower(), "spark.ui.port": str(ui_port)}
+        if master.startswith("local"):
+            conf |= LOADED_DAEMON
         if java_options:
             conf["spark.driver.extraJavaOptions"] = java_options
     builder = SparkSession.builder
@@ -104,3 +112,13 @@ def stream_session(
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("WARN")
     return session
+
+
+def start_workers(session: SparkSession) -> None:
+    """Start Spark's Python daemon, which takes seconds, while the driver does something else.
+
+    What goes wrong here goes wrong in the first batch as well, and is told there.
+    """
+    with suppress(PySparkException, Py4JError, ConnectionError):
+        # The plan of the scoring stage: the environment of its workers is the same, so that their daemon is found.
+        session.range(1).mapInArrow(lambda batches: batches, "id long").collect()

@@ -5,6 +5,7 @@ It knows no model. Its Python function is pickled once, at the start of the quer
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,17 +14,19 @@ import pandas as pd
 import pyarrow as pa
 from pyspark.sql.streaming.state import GroupState
 
-from models.detection.errors import InvalidReading
 from models.detection.kernel import ACCEPTED as WAS_ACCEPTED
-from models.detection.kernel import CONFLICT, DUPLICATE, MINUTE_MS
+from models.detection.kernel import CONFLICT, DUPLICATE, FLUSHED, MINUTE_MS
 from models.detection.prior import Prior
-from models.detection.reading import Reading, Validator
+from models.detection.reading import Validator
+from models.detection.reading_batch import Read, read_all
 from models.detection.sensors import Sensor
 from models.detection.state import CLOCK, ORDINAL, RECORD, Incoming, Minutes, ShardState, Step
 from spark_jobs.packing import ACCEPTED, MINUTES, REJECTED, STATIONS, ShardOutput, packed_floats
 
 STATE_SCHEMA = "state binary"
 STATION_ROW_PAUSE_MS = 10_000
+# A station's statistics are ten times as large as its row, and change little within a minute.
+STATISTICS_PAUSE_MS = 60_000
 _FAR_FUTURE_MS = 2**62
 
 Operator = Callable[[tuple[int], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
@@ -45,11 +48,15 @@ def state_operator(sensors: tuple[Sensor, ...], prior: Prior) -> Operator:
     validator = Validator(sensors)
 
     def take(key: tuple[int], frames: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
+        began = time.perf_counter()
+        records = in_kafka_order(frames)
         shard = ShardState.from_bytes(state.get[0], sensors, prior) if state.exists else ShardState(sensors, prior)
-        output = take_records(shard, validator, in_kafka_order(frames), flush=state.hasTimedOut)
+        loaded = time.perf_counter()
+        output = take_records(shard, validator, records, flush=state.hasTimedOut)
         state.update((shard.to_bytes(),))
         if shard.unflushed():
             state.setTimeoutDuration(STATION_ROW_PAUSE_MS)
+        output.seconds[0] = loaded - began
         yield pd.DataFrame({name: [value] for name, value in output.pack(key[0]).items()})
 
     return take
@@ -83,20 +90,25 @@ def take_records(shard: ShardState, validator: Validator, records: Records, *, f
         records: in Kafka order.
         flush: write every station row that is not up to date, however young the last one is.
     """
-    readings, places, rejected = _validate(validator, records)
-    incoming = _incoming(readings, records.record_ms[places], len(validator.sensors))
+    began = time.perf_counter()
+    read = read_all(validator, records.key, records.value, records.record_ms, shard)
+    parsed = time.perf_counter()
+    incoming = Incoming(
+        read.station_ids, read.event_ms, np.ascontiguousarray(records.record_ms[read.places]), read.seq, read.values
+    )
     taken = shard.take(incoming)
-    for row in np.flatnonzero(taken.outcome == CONFLICT).tolist():
-        rejected.append((places[row], "id_conflict", f"{readings[row][:3]} was already taken with other values"))
     kept = np.flatnonzero(taken.outcome == WAS_ACCEPTED)
+    stepped = time.perf_counter()
+    accepted = _accepted(shard, records, read, taken, kept)
     now_ms = int(records.record_ms.max()) if len(records.offset) else None
     # The oldest accepted reading: what a dead letter or another partition claims of the time frees nothing.
     forgotten = shard.forget(int(incoming.record_ms[kept].min()) if len(kept) else 0)
-    return ShardOutput(
-        blocks=taken.blocks.take(kept),
-        accepted=_accepted(records, places, incoming, taken, kept),
-        rejected=_rejected(records, sorted(rejected)),
-        minutes=pa.concat_tables([_minutes(taken.closed), _minutes(forgotten)]),
+    output = ShardOutput(
+        blocks=taken.blocks if len(kept) == len(taken.outcome) else taken.blocks.take(kept),
+        measured=read.values[kept],
+        accepted=accepted,
+        rejected=_rejected(records, sorted(read.rejected + _conflicts(read, taken))),
+        minutes=_minutes(taken.closed) if not len(forgotten.minute) else _joined(taken.closed, forgotten),
         stations=_stations(shard, now_ms, flush=flush),
         counts=np.array(
             [
@@ -109,50 +121,39 @@ def take_records(shard: ShardState, validator: Validator, records: Records, *, f
             np.int64,
         ),
     )
+    output.seconds[1:] = parsed - began, stepped - parsed, time.perf_counter() - stepped
+    return output
 
 
-def _validate(validator: Validator, records: Records) -> tuple[list[Reading], np.ndarray, list[tuple[int, str, str]]]:
-    readings: list[Reading] = []
-    places: list[int] = []
-    rejected: list[tuple[int, str, str]] = []
-    validate = validator.validate
-    rows = zip(records.key, records.value, records.record_ms.tolist(), strict=True)
-    for place, (key, value, record_ms) in enumerate(rows):
-        try:
-            readings.append(validate(key, value, record_ms))
-            places.append(place)
-        except InvalidReading as problem:  # noqa: PERF203 - a bad record costs itself only
-            rejected.append((place, problem.reason, problem.detail))
-    return readings, np.array(places, np.int64), rejected
+def _conflicts(read: Read, taken: Step) -> list[tuple[int, str, str]]:
+    found = []
+    for row in np.flatnonzero(taken.outcome == CONFLICT).tolist():
+        identity = read.station_ids[row], int(read.event_ms[row]), int(read.seq[row])
+        found.append((int(read.places[row]), "id_conflict", f"{identity} was already taken with other values"))
+    return found
 
 
-def _incoming(readings: list[Reading], record_ms: np.ndarray, n_sensors: int) -> Incoming:
-    ids, event_ms, seq, values = zip(*readings, strict=True) if readings else ((), (), (), ())
-    return Incoming(
-        station_ids=ids,
-        event_ms=np.array(event_ms, np.int64),
-        record_ms=np.ascontiguousarray(record_ms),
-        seq=np.array(seq, np.int64),
-        values=np.array(values, np.float64).reshape(len(readings), n_sensors),
-    )
-
-
-def _accepted(records: Records, places: np.ndarray, incoming: Incoming, taken: Step, kept: np.ndarray) -> pa.Table:
-    ids = pa.array([incoming.station_ids[row] for row in kept.tolist()], pa.string()).dictionary_encode()
+def _accepted(shard: ShardState, records: Records, read: Read, taken: Step, kept: np.ndarray) -> pa.Table:
+    if not len(kept):
+        return ACCEPTED.empty_table()
+    stations, codes = np.unique(taken.station[kept], return_inverse=True)
+    names = pa.array([shard.ids[row] for row in stations.tolist()], pa.string())
+    places = read.places[kept]
     columns = [
-        ids,
-        records.partition[places[kept]],
-        records.offset[places[kept]],
-        incoming.record_ms[kept],
-        incoming.event_ms[kept],
-        incoming.seq[kept],
+        pa.DictionaryArray.from_arrays(codes.astype(np.int32), names),
+        records.partition[places],
+        records.offset[places],
+        records.record_ms[places],
+        read.event_ms[kept],
+        read.seq[kept],
         taken.ordinal[kept],
-        pa.array(packed_floats(incoming.values[kept], "<f8"), pa.binary()),
     ]
     return pa.table(columns, schema=ACCEPTED)
 
 
 def _rejected(records: Records, rejected: list[tuple[int, str, str]]) -> pa.Table:
+    if not rejected:
+        return REJECTED.empty_table()
     rows = [
         {
             "partition": int(records.partition[place]),
@@ -169,7 +170,13 @@ def _rejected(records: Records, rejected: list[tuple[int, str, str]]) -> pa.Tabl
     return pa.Table.from_pylist(rows, schema=REJECTED)
 
 
+def _joined(closed: Minutes, forgotten: Minutes) -> pa.Table:
+    return pa.concat_tables([_minutes(closed), _minutes(forgotten)])
+
+
 def _minutes(minutes: Minutes) -> pa.Table:
+    if not len(minutes.minute):
+        return MINUTES.empty_table()
     columns = [
         pa.array(minutes.station_ids, pa.string()),
         minutes.minute * MINUTE_MS,
@@ -183,19 +190,27 @@ def _stations(shard: ShardState, now_ms: int | None, *, flush: bool) -> pa.Table
     """Station rows that are due, with their open minutes and their own statistics."""
     now_ms = _FAR_FUTURE_MS if flush or now_ms is None else now_ms
     due = shard.due(now_ms, STATION_ROW_PAUSE_MS)
+    if not len(due):
+        return STATIONS.empty_table()
     open_by_station: dict[str, list[dict[str, object]]] = {}
     for row in _minutes(shard.open_minutes(due)).to_pylist():
         open_by_station.setdefault(row.pop("station_id"), []).append(row)
     ids = [shard.ids[row] for row in due.tolist()]
+    flushed, seen = shard.column(FLUSHED, due), shard.column(RECORD, due)
+    # Where a batch ends decides when, but at each minute's turn and at rest they are written.
+    stale = np.full(len(due), flush) | (flushed // STATISTICS_PAUSE_MS != seen // STATISTICS_PAUSE_MS)
     columns = [
         pa.array(ids, pa.string()),
         shard.column(CLOCK, due),
-        shard.column(RECORD, due),
+        seen,
         shard.column(ORDINAL, due),
         shard.cadences(due),
         pa.array(packed_floats(shard.last_values(due), "<f4"), pa.binary()),
         pa.array([open_by_station.get(station_id, []) for station_id in ids], STATIONS.field("open_minutes").type),
-        pa.array([shard.one_station_bytes(row) for row in due.tolist()], pa.binary()),
+        pa.array(
+            [shard.one_station_bytes(row) if old else None for row, old in zip(due.tolist(), stale, strict=True)],
+            pa.binary(),
+        ),
     ]
     shard.flushed(due)
     return pa.table(columns, schema=STATIONS)

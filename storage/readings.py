@@ -64,7 +64,7 @@ def write_readings(
     Raises:
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
-    write_rows(store, INSERT, map(_keyed, rows), deadline_seconds, on_wait)
+    write_rows(store, INSERT, map(keyed, rows), deadline_seconds, on_wait)
 
 
 def readings_of(
@@ -122,7 +122,8 @@ def _found(row: Sequence[Any]) -> ReadingRow:
     return ReadingRow._make((*row[:3], plain_map(row[3]), *row[4:]))
 
 
-def _keyed(row: ReadingRow) -> tuple[tuple[str, int], tuple[object, ...]]:
+def keyed(row: ReadingRow) -> tuple[tuple[str, int], tuple[object, ...]]:
+    """A row's partition, and its values as `INSERT` takes them."""
     station_id, event_ms = row[0], row[1]
     bucket = event_ms - event_ms % BUCKET_MS
     return (station_id, bucket), (station_id, bucket, *row[1:])

@@ -16,6 +16,7 @@ from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionP
 from cassandra.query import BoundStatement, PreparedStatement, tuple_factory
 
 from models.detection.errors import StoreUnavailable
+from storage.encoded import EncodedRowsHandler
 from storage.retries import OnWait, Patience, driver_errors
 
 READS_IN_FLIGHT = 32
@@ -118,10 +119,14 @@ class Store:
 
     def replicas_of(self, statement: BoundStatement) -> Hashable:
         """Which nodes hold the row of `statement`: something equal for rows on the same nodes."""
+        return self.replicas_of_key(statement.routing_key)
+
+    def replicas_of_key(self, routing_key: bytes) -> Hashable:
+        """Which nodes hold the rows of a partition: something equal for partitions on the same nodes."""
         metadata = self._cluster.metadata
         if len(metadata.all_hosts()) == 1:
             return None
-        return frozenset(metadata.get_replicas(self.config.keyspace, statement.routing_key)) or statement.routing_key
+        return frozenset(metadata.get_replicas(self.config.keyspace, routing_key)) or routing_key
 
     def run(self, cql: str) -> None:
         """Execute one statement as it is and wait until all nodes know it: for tables, never for rows."""
@@ -152,6 +157,7 @@ def open_store(config: StoreConfig, keyspace: str | None) -> Store:
             session = cluster.connect()
             # prepare() waits this long; beside execution profiles the driver has no public way to set it.
             session._default_timeout = config.request_timeout_seconds
+            session.client_protocol_handler = EncodedRowsHandler
             if keyspace is not None:
                 # Apart from connect(), which reports a missing keyspace as an unreachable server.
                 session.set_keyspace(keyspace)

@@ -1,4 +1,4 @@
-"""Table `station_statistics`: the state of single stations, for judging readings beside the stream."""
+"""Table `station_statistics`: the state of single stations, about a minute old, for judging beside the stream."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ _LONG = struct.Struct(">q").pack
 _INT = struct.Struct(">i").pack
 _DOUBLE = struct.Struct(">d").pack
 _FLOAT = struct.Struct(">f").pack
+_NONE = _INT(-1)
 
 
 def binder(prepared: PreparedStatement) -> Callable[[Sequence[object]], BoundStatement]:
@@ -50,9 +51,40 @@ def plain_map(found: Any) -> dict[Any, Any]:
 
 
 def _pack_of(cql_type: Any, protocol_version: int) -> Pack:
-    if cql_type.typename == "map" and tuple(cql_type.subtypes) in _TEXT_TO_DOUBLE:
-        return _pack_values
+    if cql_type.typename == "map":
+        if tuple(cql_type.subtypes) in _TEXT_TO_DOUBLE:
+            return _pack_values
+        return _map_pack(*(_pack_of(part, protocol_version) for part in cql_type.subtypes))
+    if issubclass(cql_type, cqltypes.UserType):
+        return _fields_pack([_pack_of(part, protocol_version) for part in cql_type.subtypes])
     return _PACKS.get(cql_type) or (lambda value: cql_type.serialize(value, protocol_version))
+
+
+def _map_pack(pack_key: Pack, pack_value: Pack) -> Pack:
+    def pack(values: dict[Any, Any]) -> bytes:
+        parts = [_INT(len(values))]
+        for key, value in values.items():
+            packed_key, packed = pack_key(key), pack_value(value)
+            parts += (_INT(len(packed_key)), packed_key, _INT(len(packed)), packed)
+        return b"".join(parts)
+
+    return pack
+
+
+def _fields_pack(packs: Sequence[Pack]) -> Pack:
+    """A user-defined type, whose value is a tuple of all its fields; None has the length -1."""
+
+    def pack(values: tuple[Any, ...]) -> bytes:
+        parts = []
+        for pack_field, value in zip(packs, values, strict=True):
+            if value is None:
+                parts.append(_NONE)
+            else:
+                packed = pack_field(value)
+                parts += (_INT(len(packed)), packed)
+        return b"".join(parts)
+
+    return pack
 
 
 def _pack_values(values: dict[str, float]) -> bytes:

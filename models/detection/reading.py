@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -53,11 +54,12 @@ class Validator:
     """
 
     sensors: tuple[Sensor, ...]
+    decode: Callable[[bytes], msgspec.Struct] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         wire = _wire_format(self.sensors)
         object.__setattr__(self, "_wire", wire)
-        object.__setattr__(self, "_decode", msgspec.json.Decoder(wire).decode)
+        object.__setattr__(self, "decode", msgspec.json.Decoder(wire).decode)
         object.__setattr__(self, "_bounds", tuple(sensor.hard for sensor in self.sensors))
 
     def __reduce__(self) -> tuple[type[Validator], tuple[tuple[Sensor, ...]]]:
@@ -81,7 +83,7 @@ class Validator:
         if value.count(b"{") + value.count(b"[") > MAX_DEPTH and nesting(value) > MAX_DEPTH:
             raise InvalidReading("malformed_json", f"nested more than {MAX_DEPTH} levels deep")
         try:
-            wire = self._decode(value)  # type: ignore[attr-defined]
+            wire = self.decode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             wire = self._decode_slowly(value, error)
         version, station_id, event_time, seq, *raw = msgspec.structs.astuple(wire)

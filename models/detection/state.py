@@ -117,6 +117,7 @@ class Step:
         ordinal: (n,) int64, the station's count of accepted readings, this one included.
         blocks: (n, width).
         closed: minutes that closed meanwhile.
+        station: (n,) int32, rows of the stations in the shard; `ShardState.forget` may move them.
     """
 
     outcome: np.ndarray
@@ -125,6 +126,7 @@ class Step:
     ordinal: np.ndarray
     blocks: Blocks
     closed: Minutes
+    station: np.ndarray
 
 
 class ShardState:
@@ -142,6 +144,9 @@ class ShardState:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __contains__(self, station_id: object) -> bool:
+        return station_id in self._rows
+
     def take(self, incoming: Incoming) -> Step:
         """Judge duplicates and lateness, describe each reading and learn from it, in the order given."""
         batch = self._batch(incoming)
@@ -149,7 +154,7 @@ class ShardState:
         keys = batch.closed_keys[:closed]
         minutes = Minutes([self.ids[row] for row in keys[:, 0]], keys[:, 1], keys[:, 2], batch.closed_stats[:closed])
         blocks = Blocks(self.names, batch.rows)
-        return Step(batch.outcome, batch.late, batch.minute_closed, batch.ordinal, blocks, minutes)
+        return Step(batch.outcome, batch.late, batch.minute_closed, batch.ordinal, blocks, minutes, batch.station)
 
     def due(self, now_ms: int, pause_ms: int) -> np.ndarray:
         """Rows of stations that took readings since their last station row, which is at least `pause_ms` old."""

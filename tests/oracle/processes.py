@@ -18,6 +18,9 @@ TAIL_LINES = 60
 POLL_SECONDS = 0.25
 ROOT = Path(__file__).resolve().parents[2]
 
+# The driver's own command line names the daemon too, as a setting.
+_DAEMONS = (["-m", "pyspark.daemon"], ["-m", "spark_jobs.worker_daemon"])
+
 
 class NotInTime(AssertionError):
     """Something waited for did not come about."""
@@ -48,9 +51,7 @@ class Running:
 
     def workers(self) -> list[psutil.Process]:
         """The Python worker processes of a Spark driver: pyspark's daemon and what it forked."""
-        return [
-            process for process in self.family() if "pyspark" in _command(process) and "daemon" in _command(process)
-        ]
+        return [process for process in self.family() if _command(process)[1:3] in _DAEMONS]
 
     def kill(self) -> None:
         """SIGKILL the whole family at once, as a power cut would."""
@@ -144,11 +145,11 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _command(process: psutil.Process) -> str:
+def _command(process: psutil.Process) -> list[str]:
     try:
-        return " ".join(process.cmdline())
+        return process.cmdline()
     except psutil.Error:
-        return ""
+        return []
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -1,0 +1,132 @@
+"""Measures the stream on real servers, writes docs/performance.md and scaling.md: `python -m benchmarks.stream`.
+
+Every part runs on the same Kafka and Cassandra, one after the other; each replaces its own figures of the last run.
+`--quick` takes little of everything, prints, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stream.latency import latency
+from benchmarks.stream.page import performance_page
+from benchmarks.stream.plant import ROOT, plant
+from benchmarks.stream.scaling import scaling_page
+from benchmarks.stream.stages import stages
+from benchmarks.stream.stations import by_cores, by_stations, soak, start_up
+from benchmarks.stream.throughput import bytes_on_disk, throughput
+from local_stack.stack import Stack
+from settings import Settings
+
+RESULT = ROOT / "benchmarks" / "results" / "stream.json"
+PERFORMANCE, SCALING = ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md"
+
+Part = Callable[[Settings, Stack, argparse.Namespace], Any]
+PARTS: dict[str, Part] = {
+    "stages": lambda settings, stack, asked: stages(),
+    "throughput": lambda settings, stack, asked: throughput(settings, stack, 2000, asked.readings, asked.turns),
+    "latency": lambda settings, stack, asked: [latency(settings, stack, rate, asked.seconds) for rate in asked.rates],
+    "stations": lambda settings, stack, asked: by_stations(settings, stack, asked.stations, asked.readings // 4),
+    "partitions": lambda settings, stack, asked: by_cores(settings, stack, 2000, asked.readings // 2),
+    "startup": lambda settings, stack, asked: start_up(settings, stack),
+    "soak": lambda settings, stack, asked: soak(settings, stack, 1000, asked.soak),
+}
+WHOLE = {"readings": 600_000, "turns": 2, "seconds": 120.0, "soak": 1800.0}
+QUICK = {"readings": 150_000, "turns": 1, "seconds": 30.0, "soak": 60.0}
+
+
+def main() -> int:
+    """Measure, print, and keep what a full run found."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="little of everything; writes nothing")
+    parser.add_argument("--parts", type=_parts, default=tuple(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--home", type=Path, help="folder to keep; else a temporary one")
+    parser.add_argument("--readings", type=int, help="of a backlog")
+    parser.add_argument("--turns", type=int, help="of each path")
+    parser.add_argument("--seconds", type=float, help="of each rate")
+    parser.add_argument("--soak", type=float, help="seconds of the long run")
+    parser.add_argument("--rates", type=_numbers, default=(25, 1000, 5000), help="readings a second, 25,1000,5000")
+    parser.add_argument("--stations", type=_numbers, default=(100, 1000, 10_000, 200_000))
+    parser.add_argument("--pages", action="store_true", help="write the pages of what was measured before, no more")
+    chosen = parser.parse_args()
+    for name, value in (QUICK if chosen.quick else WHOLE).items():
+        setattr(chosen, name, getattr(chosen, name) or value)
+    if chosen.pages:
+        return _keep({})
+    if chosen.parts == ("stages",):
+        return _done({}, "stages", stages(), chosen)
+    with _home(chosen.home) as home:
+        measured: dict[str, Any] = {}
+        with plant(home) as (settings, stack):
+            for name in chosen.parts:
+                _done(measured, name, PARTS[name](settings, stack, chosen), chosen)
+        if "throughput" in measured:
+            # Only now, stopped, have the servers written everything to their files.
+            measured["throughput"]["found"]["bytes"] = bytes_on_disk(home, measured["throughput"]["found"])
+    return 0 if chosen.quick else _keep(measured)
+
+
+def _done(measured: dict[str, Any], name: str, found: Any, chosen: argparse.Namespace) -> int:
+    """Print a part, and keep it at once: a later one may be interrupted."""
+    measured[name] = _stamp() | {"found": found}
+    print(f"{name}: {json.dumps(measured[name])}", flush=True)
+    return 0 if chosen.quick else _keep(measured)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: expected some of {', '.join(PARTS)}")
+    return names
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+@contextmanager
+def _home(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="stationwatch-stream-") as home:
+        yield Path(home)
+
+
+def _keep(measured: dict[str, Any]) -> int:
+    parts = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    parts |= measured
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
+    PERFORMANCE.write_text(performance_page(parts), encoding="utf-8")
+    SCALING.write_text(scaling_page(parts), encoding="utf-8")
+    print(f"written to {', '.join(str(path.relative_to(ROOT)) for path in (RESULT, PERFORMANCE, SCALING))}")
+    return 0
+
+
+def _stamp() -> dict[str, Any]:
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    ran = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": ran.stdout.strip() or "unknown",
+        "cores": os.cpu_count(),
+        # Over the last 15 minutes: what this benchmark itself makes is about 2.
+        "load": round(os.getloadavg()[2], 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

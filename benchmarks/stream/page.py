@@ -1,0 +1,151 @@
+"""`docs/performance.md`: the tables of the last full run of each part, with machine, date and commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+STAGES = ("load", "parse", "state", "pack", "unpack", "score", "write")
+_HEAD = """# How fast the stream is
+
+This page is written by `make bench-stream` (`python -m benchmarks.stream`), on real Kafka, Spark and Cassandra on one
+machine; every figure of the tables comes from it. The load average of the last 15 minutes is in brackets: a part alone
+makes about 2; above, other work was on the machine, and only ratios within a part mean much."""
+_THROUGHPUT = """
+{valid:,} readings of {stations:,} stations wait in Kafka, a few records among them no readings, one in a thousand with
+a spike; each path drains them, turn by turn on the same servers and topic, {trigger:,} offsets a trigger. The time
+counts from the end of the first batch, which warms a path up, to the end of the last. *Reference* is `from_json` → one
+pandas UDF with scikit-learn's 1000 trees on raw values → every row to Cassandra in batches of one partition; it has
+none of the rest (validation, duplicates, context, explanations, minutes). Rows kept were counted: every valid reading,
+each path, each turn."""
+_PROFILE = """
+CPU time in one process, without Spark and servers, of batches of 50,000 readings of 2,000 stations over 32 shards; the
+least of four turns. Where two ways stand side by side, the dearer one is how the stream did it for every reading
+before, and does it for the few that need it: records that are not plainly readings, readings that lack a value."""
+
+
+def performance_page(parts: dict[str, Any]) -> str:
+    """Return the page of what was measured so far."""
+    sections = (_throughput, _profile, _latency, _stations, _cores, _start, _soak)
+    made = (section for make in sections for section in make(parts))
+    return "\n\n".join([_HEAD, *made]) + "\n"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """Return a markdown table; numbers from 1,000 on with separators."""
+    lines = [head, tuple("---" if at == 0 else "---:" for at in range(len(head))), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int | float) and abs(value) >= 1000 else str(value)
+
+
+def _made(part: dict[str, Any]) -> str:
+    return f"({part['date']}, {part['commit']}, {part['cores']} cores, load {part['load']})"
+
+
+def _throughput(parts: dict[str, Any]) -> Iterator[str]:
+    if "throughput" not in parts:
+        return
+    part = parts["throughput"]
+    found = part["found"]
+    yield "## Throughput"
+    yield _THROUGHPUT.strip().format(**found) + f" {_made(part)}"
+    names = {"none": "anomalies and minutes stored", "all": "every reading stored", "reference": "reference"}
+    rows = []
+    for path, name in names.items():
+        runs = found["runs"][path]
+        cpu = [median(run["cpu_us"].get(side, 0) for run in runs) for side in ("stream", "cassandra", "kafka")]
+        ratio = round(found["ratio"][path], 1) if path in found["ratio"] else 1.0
+        each = ", ".join(f"{run['readings_per_second']:,}" for run in runs)
+        rows.append((name, found["readings_per_second"][path], each, ratio, *(round(value, 1) for value in cpu)))
+    yield table(
+        ("path", "readings/s", "each turn", "× reference", "CPU µs a reading: Spark", "Cassandra", "Kafka"), rows
+    )
+    yield "Time of the tasks by stage, µs a reading (all batches, the first included):"
+    stages = [
+        (names[path], *(found["runs"][path][-1]["stages_us"].get(stage) for stage in STAGES))
+        for path in ("none", "all")
+    ]
+    yield table(("path", *STAGES), stages)
+
+
+def _profile(parts: dict[str, Any]) -> Iterator[str]:
+    if "stages" in parts:
+        part = parts["stages"]
+        yield "## Profile per stage"
+        yield f"{_PROFILE.strip()} {_made(part)}"
+        yield table(("stage", "CPU µs a reading"), list(part["found"].items()))
+
+
+def _latency(parts: dict[str, Any]) -> Iterator[str]:
+    if "latency" in parts:
+        part = parts["latency"]
+        yield "## Latency"
+        yield (
+            "From a reading's event time to its row being readable, and to an SSE listener of the API having the "
+            "anomaly; open loop, one station per reading and second, every reading stored, trigger of 1 s. Seconds; "
+            f"cores and memory are those of Spark with its Python workers. {_made(part)}"
+        )
+        rows = [
+            (
+                run["rate"],
+                *(run["stored_seconds"][name] for name in ("p50", "p95", "p99")),
+                *(run["heard_seconds"][name] for name in ("p50", "p95", "p99")),
+                run["cores"]["stream"],
+                run["cores"].get("cassandra"),
+                run["resident_mib"],
+            )
+            for run in part["found"]
+        ]
+        head = ("readings/s", "stored p50", "p95", "p99", "heard p50", "p95", "p99", "cores", "Cassandra's", "MiB")
+        yield table(head, rows)
+
+
+def _stations(parts: dict[str, Any]) -> Iterator[str]:
+    if "stations" in parts:
+        part = parts["stations"]
+        yield "## Stations"
+        yield (
+            "A backlog drained, anomalies and minutes stored, offsets per trigger at least as many as stations. "
+            f"{_made(part)}"
+        )
+        names = ("stations", "readings_per_second", "us_per_reading", "batch_seconds", "resident_mib")
+        rows = [tuple(run[name] for name in names) for run in part["found"]]
+        yield table(("stations", "readings/s", "CPU µs a reading", "s a batch", "MiB"), rows)
+
+
+def _cores(parts: dict[str, Any]) -> Iterator[str]:
+    if "partitions" in parts:
+        part = parts["partitions"]
+        yield "## Cores"
+        yield f"The same topic with one and with two tasks at a time; servers share the machine. {_made(part)}"
+        rows = [(run["cores"], run["readings_per_second"], run["cpu_us"]["stream"]) for run in part["found"]]
+        yield table(("tasks at a time", "readings/s", "CPU µs a reading"), rows)
+
+
+def _start(parts: dict[str, Any]) -> Iterator[str]:
+    if "startup" in parts:
+        part = parts["startup"]
+        found = part["found"]
+        yield "## Start-up"
+        yield (
+            f"From the command to the first stored batch: {found['fresh']} s on a fresh checkpoint, {found['again']} s "
+            f"on the one it left. {_made(part)}"
+        )
+
+
+def _soak(parts: dict[str, Any]) -> Iterator[str]:
+    if "soak" in parts:
+        part = parts["soak"]
+        found = part["found"]
+        yield "## Over time"
+        yield (
+            f"{found['seconds'] / 60:.0f} minutes at {found['rate']:,} readings/s, slopes over the second half: "
+            f"{found['resident_mib']:,} MiB resident, {found['resident_mib_per_hour']:+} MiB an hour; checkpoint "
+            f"{found['checkpoint_mib']} MiB, {found['checkpoint_mib_per_hour']:+} MiB an hour. {_made(part)}"
+        )

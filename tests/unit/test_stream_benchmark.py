@@ -1,0 +1,64 @@
+"""The pages of the stream's benchmark: every figure of a run appears, and the plan follows from the figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.stream.page import performance_page
+from benchmarks.stream.scaling import BUSY, scaling_page
+from benchmarks.stream.stages import COLUMNS, ONE_BY_ONE, stages
+
+STAMP = {"date": "2026-01-02", "commit": "abc1234", "cores": 2, "load": 0.4}
+
+
+def run(rate: int, stream: float, cassandra: float) -> dict[str, Any]:
+    stages_us = {"parse": 2.5, "state": 4.25}
+    cpu = {"stream": stream, "cassandra": cassandra, "kafka": 1.0}
+    return {"readings_per_second": rate, "cpu_us": cpu, "stages_us": stages_us}
+
+
+@pytest.fixture
+def parts() -> dict[str, Any]:
+    found = {
+        "stations": 2000, "valid": 600_000, "records": 600_300, "trigger": 50_000,
+        "runs": {"none": [run(70_001, 20.0, 1.0)], "all": [run(20_002, 30.0, 24.0)], "reference": [run(10_003, 90, 9)]},
+        "readings_per_second": {"none": 70_001, "all": 20_002, "reference": 10_003},
+        "ratio": {"none": 7.0, "all": 2.0},
+        "bytes": {"kafka_per_reading": 100.0, "cassandra_per_row": 50.0},
+    }  # fmt: skip
+    return {"throughput": STAMP | {"found": found}}
+
+
+def test_the_page_shows_what_was_measured_and_when(parts: dict[str, Any]) -> None:
+    """Breaks when a path, its rate or its ratio is left out, or stands without date, commit and load."""
+    page = performance_page(parts)
+    for shown in ("70,001", "20,002", "10,003", "| 7.0 |", "| 2.0 |", "2026-01-02, abc1234, 2 cores, load 0.4", "4.25"):
+        assert shown in page
+    assert "## Latency" not in page
+
+
+def test_the_plan_follows_from_the_figures(parts: dict[str, Any]) -> None:
+    """Breaks when a plant is told too few cores or too little disk for the cost that was measured."""
+    lines = [line for line in scaling_page(parts).splitlines() if "every reading |" in line]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    million = next(row for row in rows if row[0] == "1,000,000")
+    assert int(million[2]) == round(1e6 * 30.0e-6 / BUSY)
+    # 50 bytes · 10⁶ readings/s · 30 days · 3 replicas.
+    assert float(million[6].replace(",", "")) == pytest.approx(50 * 1e6 * 86_400 * 30 * 3 / 1e12, abs=0.1)
+    assert int(million[5].replace(",", "")) * 2 >= float(million[6].replace(",", ""))
+
+
+def test_without_figures_the_plan_says_what_to_run() -> None:
+    """Breaks when a plan is computed of nothing."""
+    assert "make bench-stream" in scaling_page({})
+
+
+def test_stages_are_measured_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when a stage of the benchmark no longer runs the stream's own code; the figures of so few say nothing."""
+    for name, value in {"STATIONS": 8, "SHARDS": 2, "TICKS": 20, "TURNS": 2, "TREES": 10}.items():
+        monkeypatch.setattr(f"benchmarks.stream.stages.{name}", value)
+    found = stages()
+    assert found[COLUMNS] > 0 < found[ONE_BY_ONE]
+    assert "score, explain what is flagged" in found
