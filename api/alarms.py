@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from apiflask import APIBlueprint
@@ -84,12 +84,10 @@ def alarm_routes(context: Context) -> APIBlueprint:
             document["next_page_token"] = tokens.sign(store, page._replace(place=place), query)
         return jsonify(document)
 
-    @routes.get("/alarms/<string:alarm_id>")
+    @routes.get("/alarms/<opaque:alarm_id>")
     @routes.input(StrictQuery, location="query", arg_name="query", unknown=STRICT)
     @routes.doc(summary="One alarm", responses={200: ok("The alarm.", ref("Alarm"))})
     def one(alarm_id: str, query: dict[str, Any]) -> Response:
-        if alarm_id.rpartition(":")[2] in get_args(Action):
-            raise refuse(405, "method-not-allowed", "Send what is to be done as POST.", {"Allow": "OPTIONS, POST"})
         store = context.store.get()
         row = _found(store, alarm_id)
         return jsonify(alarm_shown(row, actions_of(store, [row.key]).get(row.key, []), context.now_ms()))
@@ -106,7 +104,7 @@ def alarm_routes(context: Context) -> APIBlueprint:
             "again, because its answer was lost, changes nothing.",
             responses={200: ok("The alarm as it is now.", ref("Alarm"))},
         )(view)
-        routes.add_url_rule(f"/alarms/<string:alarm_id>:{name}", name, documented, methods=["POST"])
+        routes.add_url_rule(f"/alarms/<opaque:alarm_id>:{name}", name, documented, methods=["POST"])
 
     action("acknowledge", "Say that somebody looks after an alarm", "AlarmActionGiven")
     action("shelve", "Put an alarm aside for a while, at most 24 hours; it returns by itself", "AlarmShelvingGiven")

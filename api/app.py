@@ -18,6 +18,7 @@ from api.drift import drift_routes
 from api.exchange import register_exchange
 from api.feedback import feedback_routes
 from api.health import health_routes
+from api.identity import OpaqueConverter
 from api.jobs import job_routes
 from api.json_format import MsgspecJson
 from api.judging import Judge
@@ -115,6 +116,7 @@ def create_app(
     context = Context(settings, store_provider or store_handle(settings), now_ms, answers=answers)
     app = APIFlask("api", title="stationwatch", version=build_version(), docs_path=None)
     app.json = MsgspecJson(app)
+    app.url_map.converters["opaque"] = OpaqueConverter
     register_exchange(app)
     register_metrics(app, context)
     known, sessions = known_tokens(context), Sessions(context.store.get)

@@ -7,6 +7,8 @@ import binascii
 import re
 from typing import NamedTuple
 
+from werkzeug.routing import BaseConverter
+
 from storage.alarms import ANOMALY, SILENT, AlarmKey
 
 _PLAIN = re.compile(rb"([A-Za-z0-9_-]{1,64})\.(-?[0-9]{1,19})\.(-?[0-9]{1,19})")
@@ -22,6 +24,12 @@ class Identity(NamedTuple):
     station_id: str
     event_ms: int
     seq: int
+
+
+class OpaqueConverter(BaseConverter):
+    """An id in an address, which what is done to it may follow behind a colon: without a colon of its own."""
+
+    regex = "[^/:]+"
 
 
 def alarm_id(key: AlarmKey) -> str:
