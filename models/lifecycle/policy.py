@@ -143,7 +143,8 @@ def _held_back(policy: Policy, now_ms: int, last_ms: int | None, busy: str | Non
         return f"job {busy} is under way."
     if policy.freeze.holds(now_ms):
         return "it is a time of RETRAIN_FREEZE."
-    if last_ms is not None and now_ms - last_ms < policy.cooldown_ms:
+    # Without a cool-down a clock that runs behind the registry's holds nothing back.
+    if policy.cooldown_ms and last_ms is not None and now_ms - last_ms < policy.cooldown_ms:
         left = (policy.cooldown_ms - (now_ms - last_ms)) / 3_600_000
         return f"the last one is too recent, {left:.1f} of {policy.cooldown_ms / 3_600_000:g} hours are left."
     return None

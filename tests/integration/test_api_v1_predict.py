@@ -131,7 +131,16 @@ def test_the_reference_route_judges_without_context(api: FlaskClient, champion: 
     assert answer.headers["Deprecation"].startswith("@")
     assert api.post("/api/predict", json={**sent, "noise": 5}).status_code == 422
     assert api.post("/api/predict", json={"humidity": 20}).status_code == 422
-    assert api.post("/api/check_drift_retrain").status_code == 501
+
+
+def test_the_reference_route_files_a_retraining_and_one_at_a_time(api: FlaskClient) -> None:
+    """Breaks when the reference's clients cannot ask for a retraining any more, or two of them get two."""
+    filed = api.post("/api/check_drift_retrain")
+    assert filed.status_code == 202
+    assert api.get(filed.headers["Location"]).get_json()["kind"] == "retrain"
+    again = api.post("/api/check_drift_retrain")
+    assert again.status_code == 409
+    assert filed.headers["Location"].rpartition("/")[2] in again.get_json()["detail"]
 
 
 def stored_odd_one(champion: LoadedArtefact, warm: ShardState) -> AnomalyRow:
