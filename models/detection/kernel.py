@@ -30,8 +30,8 @@ class StationArrays(NamedTuple):
     identities: (n, RING) uint64 hashes of (event_time, seq). contents: (n, RING) uint32 hashes of the values.
     statistics: see there.
     minutes: (n, OPEN_MINUTES) int32 minute of the epoch or NO_MINUTE. minute_readings: (n, OPEN_MINUTES) int32.
-    minute_stats: (n, OPEN_MINUTES, n_sensors, N_MINUTE) float32, the sum relative to the minute's first value, in
-    minute_first: (n, OPEN_MINUTES, n_sensors) float32.
+    minute_stats: (n, OPEN_MINUTES, n_sensors, N_MINUTE) float32: sum, least, most, number of values.
+    minute_rest: (n, OPEN_MINUTES, n_sensors) float32, what rounding left out of the sums.
     """
 
     longs: np.ndarray
@@ -41,7 +41,7 @@ class StationArrays(NamedTuple):
     minutes: np.ndarray
     minute_readings: np.ndarray
     minute_stats: np.ndarray
-    minute_first: np.ndarray
+    minute_rest: np.ndarray
 
 
 # --- what became of a record ----------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def _reset(a: StationArrays, station: int) -> None:
     a.minutes[station, :] = NO_MINUTE
     a.minute_readings[station, :] = 0
     a.minute_stats[station, :, :, :] = 0.0
-    a.minute_first[station, :, :] = 0.0
+    a.minute_rest[station, :, :] = 0.0
 
 
 @compiled()
@@ -116,6 +116,7 @@ def _count_minute(a: StationArrays, station: int, minute: int, values: np.ndarra
         a.minutes[station, place] = minute
         a.minute_readings[station, place] = 0
         a.minute_stats[station, place, :, :] = 0.0
+        a.minute_rest[station, place, :] = 0.0
     a.minute_readings[station, place] += 1
     for sensor in range(len(values)):
         value = values[sensor]
@@ -123,9 +124,12 @@ def _count_minute(a: StationArrays, station: int, minute: int, values: np.ndarra
             continue
         cell = a.minute_stats[station, place, sensor]
         if cell[VALUES] == 0:
-            a.minute_first[station, place, sensor] = value
             cell[LEAST], cell[MOST] = value, value
-        cell[SUM] += value - a.minute_first[station, place, sensor]
+        # Neumaier's sum: one reading far from the others costs the mean no digit.
+        total = cell[SUM] + value
+        large, small = (cell[SUM], value) if abs(cell[SUM]) >= abs(value) else (value, cell[SUM])
+        a.minute_rest[station, place, sensor] += (large - total) + small
+        cell[SUM] = total
         cell[LEAST], cell[MOST] = min(cell[LEAST], value), max(cell[MOST], value)
         cell[VALUES] += 1.0
     return True
@@ -138,7 +142,7 @@ def _close_minute(a: StationArrays, prior: PriorArrays, station: int, place: int
     for sensor in range(out.shape[0]):
         cell = a.minute_stats[station, place, sensor]
         values = max(cell[VALUES], 1.0)
-        out[sensor, 0] = a.minute_first[station, place, sensor] + cell[SUM] / values
+        out[sensor, 0] = (np.float64(cell[SUM]) + np.float64(a.minute_rest[station, place, sensor])) / values
         out[sensor, 1], out[sensor, 2], out[sensor, 3] = cell[LEAST], cell[MOST], cell[VALUES]
         out[sensor, 4], out[sensor, 5], out[sensor, 6] = band(
             a.statistics.station[station], a.statistics.sensor[station, sensor], prior.sensor[sensor], prior.pool,

@@ -64,7 +64,7 @@ _FIELDS: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("minutes", "<i4", (OPEN_MINUTES,)),
     ("minute_readings", "<i4", (OPEN_MINUTES,)),
     ("minute_stats", "<f4", (OPEN_MINUTES, "S", N_MINUTE)),
-    ("minute_first", "<f4", (OPEN_MINUTES, "S")),
+    ("minute_rest", "<f4", (OPEN_MINUTES, "S")),
 )
 
 

@@ -57,6 +57,16 @@ def test_a_missing_value_moves_no_witness_however_far_the_station_is_from_its_re
     assert changed.tolist() == [MISSING_RUN]
 
 
+@pytest.mark.parametrize("odd", [0, 30, 59])
+def test_one_reading_far_from_the_others_costs_a_minutes_mean_no_digit(odd: int) -> None:
+    """Breaks when a minute is summed up in single precision alone, which shows once one value dwarfs the rest."""
+    values = np.round(noise(300, 3), 1).astype(np.float32).astype(np.float64)
+    values[odd] = 9e4
+    minutes = ShardState(DEFAULT_SENSORS, PRIOR).take(series(values)).closed
+    assert minutes.readings[0] == 60
+    np.testing.assert_allclose(minutes.stats[0][:, 0], values[:60].mean(axis=0).astype(np.float64), rtol=1e-9)
+
+
 def test_the_state_survives_its_bytes() -> None:
     """Breaks when a field is lost or shifted on its way through a checkpoint."""
     shard = ShardState(DEFAULT_SENSORS, PRIOR)
