@@ -12,11 +12,13 @@ from local_stack.errors import StackError
 
 HOST = "127.0.0.1"
 _LOWEST, _EPHEMERAL = 15_000, 32_768
+# Handed out by this process, which may listen on them only much later.
+_given: set[int] = set()
 _EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_ports(count: int, rng: random.Random | None = None) -> list[int]:
-    """Return `count` different ports that nobody uses.
+    """Return `count` different ports that nobody uses, and that this process was not given before.
 
     They lie below the ports that the kernel hands to outgoing connections. Otherwise, while a killed server is
     away, a client that keeps trying to reconnect can be given the server's own port, talk to itself, and keep the
@@ -27,9 +29,10 @@ def free_ports(count: int, rng: random.Random | None = None) -> list[int]:
     """
     rng = rng or random.SystemRandom()
     tried = rng.sample(range(_LOWEST, _first_ephemeral()), 200)
-    found = [port for port in tried if not is_taken(port)][:count]
+    found = [port for port in tried if port not in _given and not is_taken(port)][:count]
     if len(found) < count:
         raise StackError(f"no free ports among 200 tried from {_LOWEST} up; stop something, or set the ports by hand")
+    _given.update(found)
     return found
 
 
