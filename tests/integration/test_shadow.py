@@ -70,12 +70,11 @@ def judged(fitted: tuple[Prior, Detector]) -> Judged:
             "event_ms": history.event_ms,
             "seq": history.seq,
             "ordinal": history.seq,
-            "values": [b""] * n,
         },
         schema=ACCEPTED,
     )
     empty = [schema.empty_table() for schema in (REJECTED, MINUTE_SCHEMA, STATIONS)]
-    output = ShardOutput(blocks, accepted, *empty)
+    output = ShardOutput(blocks, history.values, accepted, *empty)
     stage = Stage(
         DEFAULT_SENSORS, {CHAMPION: broadcast(detector)}, Activations({0: [(0, CHAMPION)]}), cast(Sinks, None)
     )
@@ -97,7 +96,10 @@ def with_factors(detector: Detector, factor: float) -> Detector:
 
 def part(judged: Judged, rows: np.ndarray) -> Judged:
     """A task's part of the readings."""
-    output = replace(judged.output, blocks=judged.output.blocks.take(rows), accepted=judged.output.accepted.take(rows))
+    whole = judged.output
+    output = replace(
+        whole, blocks=whole.blocks.take(rows), measured=whole.measured[rows], accepted=whole.accepted.take(rows)
+    )
     verdicts = replace(
         judged.verdicts,
         **{name: getattr(judged.verdicts, name)[rows] for name in ("score", "severity", "flags", "forest")},
