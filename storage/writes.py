@@ -142,7 +142,9 @@ class _Todo:
     def __iter__(self) -> Iterator[Statement]:
         while self.failed:
             yield self.failed.popleft()
-        yield from self._rest
+        # Not `yield from`: leaving the loop would close the generator behind it, and lose what it had still to give.
+        for statement in self._rest:  # noqa: UP028
+            yield statement
 
 
 class _Flight:

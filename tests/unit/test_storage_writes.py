@@ -134,6 +134,20 @@ def test_what_failed_is_sent_again_until_it_is_in() -> None:
     assert len(waits) == 2
 
 
+def test_a_store_that_was_away_for_a_whole_window_gets_what_was_never_sent_as_well() -> None:
+    """Breaks when giving up early on a window of failures loses the statements behind it, in silence."""
+    tries: Counter[int] = Counter()
+
+    def answer(statement: int) -> Exception | None:
+        tries[statement] += 1
+        return OperationTimedOut() if len(tries) <= 100 and tries[statement] == 1 else None
+
+    store, _ = store_with(answer)
+    # As the tables' rows come: a generator, which could be closed.
+    write_all(store, (number for number in range(1000)), 30.0)
+    assert sorted(tries) == list(range(1000))
+
+
 def test_at_the_deadline_the_store_is_unavailable() -> None:
     """Breaks when a task waits for ever, or takes a dead Cassandra for success."""
     store, session = store_with(lambda _: NoHostAvailable("down", {}))
