@@ -137,7 +137,7 @@ def test_an_alarm_says_what_it_is(api: FlaskClient, rows: list[AlarmRow]) -> Non
 def test_what_is_done_is_done_by_post(api: FlaskClient) -> None:
     """Breaks when looking at an action's address seems to be looking at an alarm."""
     answer = api.get(f"/api/v1/alarms/{alarm_id(AlarmKey('x', 1, 1))}:clear")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+    assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (405, {"OPTIONS", "POST"})
 
 
 def test_people_handle_an_alarm_and_only_legally(api: FlaskClient, store: Store, clock: Clock) -> None:
