@@ -30,8 +30,8 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 STATION = "station-0007"
 # Of every operation; the boundaries of the coverage phase come on top.
-EXAMPLES = 160
-MANY_EXAMPLES = 700
+EXAMPLES = 200
+MANY_EXAMPLES = 900
 
 
 @pytest.fixture(scope="module")
