@@ -70,17 +70,19 @@ class Filters(NamedTuple):
     min_severity: float = 0.0
 
     def passes(self, row: AnomalyRow) -> bool:
-        """Whether the row is asked for."""
-        # As it is shown: what is stored in 32 bits lies a little beside it.
-        if (rounded(row.severity) or 0.0) < self.min_severity:
-            return False
+        """Whether a row that the walk met is asked for."""
         return self.sensor is None or leading_sensor(row.verdict) == self.sensor
 
-    def walk(self, store: Store, start_ms: int, place: Place, wanted: int) -> Iterator[Stretch]:
-        """Walk through the partitions that can hold what is asked for."""
+    def walk(self, store: Store, start_ms: int, place: Place, wanted: int) -> Iterator[Stretch[AnomalyRow]]:
+        """Walk through the partitions that can hold what is asked for; only anomalies severe enough are met."""
+        keep = self._severe if self.min_severity else None
         if self.station_id is None:
-            return walk_plant(store, start_ms, place, wanted)
-        return walk_station(store, self.station_id, start_ms, place, wanted)
+            return walk_plant(store, start_ms, place, wanted, keep)
+        return walk_station(store, self.station_id, start_ms, place, wanted, keep)
+
+    def _severe(self, severity: float) -> bool:
+        # As it is shown: what is stored in 32 bits lies a little beside it.
+        return (rounded(severity) or 0.0) >= self.min_severity
 
 
 def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
@@ -220,12 +222,12 @@ def _page(
     partitions = looked_at = 0
     for stretch in filters.walk(store, interval.start_ms, place, size):
         for row in stretch.rows:
-            looked_at += 1
             if filters.passes(row):
                 rows.append(row)
-            if len(rows) == size or looked_at >= max(PAGE_LOOKED_AT, size):
+            if len(rows) == size:
                 return rows, place_after(row)
         partitions += stretch.partitions
-        if partitions >= PAGE_PARTITIONS:
+        looked_at += stretch.looked_at
+        if partitions >= PAGE_PARTITIONS or looked_at >= max(PAGE_LOOKED_AT, size):
             return rows, stretch.place
     return rows, None

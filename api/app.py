@@ -65,10 +65,7 @@ LIVE_FEED = "stationwatch-live-feed"
 COUNT_KEEPER = "stationwatch-count-keeper"
 
 WARMED_UP = (
-    walks.SELECT_BEFORE,
-    walks.SELECT_NEXT_STATIONS,
-    walks.SELECT_SAME_STATION,
-    walks.SELECT_STATION,
+    *walks.STATEMENTS,
     counts.SELECT_COUNTED,
     *counts.SELECT_MINUTES.values(),
     recounting.SELECT,

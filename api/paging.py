@@ -44,7 +44,11 @@ class PageTokens:
             HTTPError: 400; changed, from another address, or given with other filters than it was made for.
         """
         try:
-            place, start_ms, end_ms, filters = self._signer_of(store).loads(token)
+            signer = self._signer_of(store)
+            place, start_ms, end_ms, filters = said = signer.loads(token)
+            # Base64 has several spellings of the same signature; only the one that was given is ours.
+            if signer.dumps(said) != token:
+                raise BadData("another spelling")
         except (BadData, ValueError, TypeError):
             raise refuse(
                 400, "bad-page-token", "page_token is not one that this address gave; begin without it."

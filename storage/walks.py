@@ -6,9 +6,9 @@ it is not met at all: neither hides another row, nor shows one twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby, islice
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from storage.anomalies import (
     FOUND_COLUMNS,
@@ -24,6 +24,7 @@ from storage.times import DAY_MS, HOUR_MS, cql_date, floored, year_of
 Item = TypeVar("Item")
 LEAST_SEQ = -(2**63)
 FEWEST_ROWS = 16
+MOST_ROWS_GROWN_TO = 128
 MOST_HOURS_AT_ONCE = 16
 MOST_DAYS_AT_ONCE = 8
 
@@ -40,31 +41,78 @@ class Place(NamedTuple):
     seq: int = LEAST_SEQ
 
 
-class Stretch(NamedTuple):
-    """A piece of a walk: rows in order, without blocks, where it stands after them, how many partitions it read."""
+class Mark(NamedTuple):
+    """What tells whether an anomaly is worth reading whole: its identity, and its severity as stored, 0 to 100."""
 
-    rows: list[AnomalyRow]
+    station_id: str
+    event_ms: int
+    seq: int
+    severity: float
+
+
+Row = TypeVar("Row", bound=AnomalyRow | Mark)
+Keep = Callable[[float], bool]
+
+
+class Stretch(NamedTuple, Generic[Row]):
+    """A piece of a walk: rows in order, without blocks, and where it stands after them.
+
+    `looked_at` counts the rows that were read, kept or not; `partitions` those they were read from.
+    """
+
+    rows: list[Row]
     place: Place
     partitions: int
+    looked_at: int
 
 
-_PLANT = FOUND_COLUMNS + " FROM anomalies_by_time WHERE hour = ? AND slot = ? AND "
-SELECT_BEFORE = _PLANT + "event_time >= ? AND event_time < ? LIMIT ?"
-SELECT_NEXT_STATIONS = _PLANT + "event_time = ? AND station_id > ? LIMIT ?"
-SELECT_SAME_STATION = _PLANT + "event_time = ? AND station_id = ? AND seq < ? LIMIT ?"
-SELECT_STATION = (
+class _Reads(NamedTuple, Generic[Row]):
+    """How a kind of row is read from a partition, and made of what was found."""
+
+    before: str
+    next_stations: str
+    same_station: str
+    of_station: str
+    made: Callable[[Sequence[Any]], Row]
+
+
+def _reads(columns: str, made: Callable[[Sequence[Any]], Row]) -> _Reads[Row]:
+    plant = columns + " FROM anomalies_by_time WHERE hour = ? AND slot = ? AND "
+    return _Reads(
+        before=plant + "event_time >= ? AND event_time < ? LIMIT ?",
+        next_stations=plant + "event_time = ? AND station_id > ? LIMIT ?",
+        same_station=plant + "event_time = ? AND station_id = ? AND seq < ? LIMIT ?",
+        of_station=columns
+        + """ FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) >= (?, ?)
+    AND (event_time, seq) < (?, ?) LIMIT ?""",
+        made=made,
+    )
+
+
+_ROWS = _reads(FOUND_COLUMNS, found_row)
+_MARKS = _reads("SELECT station_id, toUnixTimestamp(event_time), seq, severity", Mark._make)
+SELECT_THESE_OF_PLANT = (
     FOUND_COLUMNS
-    + """ FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) >= (?, ?)
-    AND (event_time, seq) < (?, ?) LIMIT ?"""
+    + """
+FROM anomalies_by_time WHERE hour = ? AND slot = ? AND (event_time, station_id, seq) IN ?"""
+)
+SELECT_THESE_OF_STATION = (
+    FOUND_COLUMNS
+    + """
+FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) IN ?"""
 )
 
+STATEMENTS = (*_ROWS[:-1], *_MARKS[:-1], SELECT_THESE_OF_PLANT, SELECT_THESE_OF_STATION)
 
-def place_after(row: AnomalyRow) -> Place:
+
+def place_after(row: AnomalyRow | Mark) -> Place:
     """The place right behind a row."""
     return Place(row.event_ms, row.station_id, row.seq)
 
 
-def walk_plant(store: Store, start_ms: int, place: Place, wanted: int) -> Iterator[Stretch]:
+def walk_plant(
+    store: Store, start_ms: int, place: Place, wanted: int, keep: Keep | None = None
+) -> Iterator[Stretch[AnomalyRow]]:
     """Walk back from `place` to start_ms (inclusive) through the anomalies of all stations.
 
     Order: newest event time first, then station id, then seq downwards. Reads one hour first and more at once as it
@@ -75,36 +123,24 @@ def walk_plant(store: Store, start_ms: int, place: Place, wanted: int) -> Iterat
         start_ms: ms since the epoch; no older anomaly is met.
         place: where to begin; `Place(end_ms)` for everything before end_ms.
         wanted: about how many rows the caller will take; decides how many are read at once.
+        keep: whether an anomaly of this stored severity is met; only those are read whole. None for all.
     """
-    limit = max(FEWEST_ROWS, -(-2 * wanted // TIME_SLOTS))
-    cut = True
-    while cut:
-        cut = False
-        for hours in _growing(_hours(store, start_ms, place), MOST_HOURS_AT_ONCE):
-            stretch, cut = _plant_stretch(store, hours, start_ms, place, limit)
-            yield stretch
-            place = stretch.place
-            if cut:
-                break
+    if keep is None:
+        yield from _plant(store, _ROWS, start_ms, place, wanted)
+        return
+    for marked in _plant(store, _MARKS, start_ms, place, wanted):
+        yield _whole(store, marked, keep, SELECT_THESE_OF_PLANT, _of_plant)
 
 
-def walk_station(store: Store, station_id: str, start_ms: int, place: Place, wanted: int) -> Iterator[Stretch]:
+def walk_station(
+    store: Store, station_id: str, start_ms: int, place: Place, wanted: int, keep: Keep | None = None
+) -> Iterator[Stretch[AnomalyRow]]:
     """Walk back from `place` to start_ms through the anomalies of one station; see `walk_plant`."""
-    limit = max(FEWEST_ROWS, wanted)
-    cut = True
-    while cut:
-        cut = False
-        newest = place.event_ms if place.station_id else place.event_ms - 1
-        days = range(floored(newest, DAY_MS), floored(start_ms, DAY_MS) - 1, -DAY_MS) if newest >= start_ms else ()
-        for several in _growing(days, MOST_DAYS_AT_ONCE):
-            edges = (start_ms, LEAST_SEQ, place.event_ms, place.seq, limit)
-            found = store.rows_of_all(SELECT_STATION, [(station_id, cql_date(day), *edges) for day in several])
-            sources = [[found_row(row) for row in rows] for rows in found]
-            stretch, cut = _merged(sources, limit, Place(max(several[-1], start_ms)), len(several))
-            yield stretch
-            place = stretch.place
-            if cut:
-                break
+    if keep is None:
+        yield from _station(store, _ROWS, station_id, start_ms, place, wanted)
+        return
+    for marked in _station(store, _MARKS, station_id, start_ms, place, wanted):
+        yield _whole(store, marked, keep, SELECT_THESE_OF_STATION, _of_station)
 
 
 def latest(store: Store, limit: int, now_ms: int) -> list[AnomalyRow]:
@@ -128,35 +164,105 @@ def by_station(store: Store, station_id: str, start_ms: int, end_ms: int) -> Ite
         yield from stretch.rows
 
 
+def _plant(store: Store, reads: _Reads[Row], start_ms: int, place: Place, wanted: int) -> Iterator[Stretch[Row]]:
+    limit = max(FEWEST_ROWS, -(-2 * wanted // TIME_SLOTS))
+    cut = True
+    while cut:
+        cut = False
+        for hours in _growing(_hours(store, start_ms, place), MOST_HOURS_AT_ONCE):
+            stretch, cut = _plant_stretch(store, reads, hours, start_ms, place, limit)
+            yield stretch
+            place = stretch.place
+            if cut:
+                limit = _more(limit)
+                break
+
+
+def _station(
+    store: Store, reads: _Reads[Row], station_id: str, start_ms: int, place: Place, wanted: int
+) -> Iterator[Stretch[Row]]:
+    limit = max(FEWEST_ROWS, wanted)
+    cut = True
+    while cut:
+        cut = False
+        newest = place.event_ms if place.station_id else place.event_ms - 1
+        days = range(floored(newest, DAY_MS), floored(start_ms, DAY_MS) - 1, -DAY_MS) if newest >= start_ms else ()
+        for several in _growing(days, MOST_DAYS_AT_ONCE):
+            edges = (start_ms, LEAST_SEQ, place.event_ms, place.seq, limit)
+            found = store.rows_of_all(reads.of_station, [(station_id, cql_date(day), *edges) for day in several])
+            sources = [list(map(reads.made, rows)) for rows in found]
+            stretch, cut = _merged(sources, limit, Place(max(several[-1], start_ms)), len(several))
+            yield stretch
+            place = stretch.place
+            if cut:
+                limit = _more(limit)
+                break
+
+
+def _more(limit: int) -> int:
+    """How many rows of a partition to read next, when the caller was not satisfied by so many."""
+    return max(limit, min(2 * limit, MOST_ROWS_GROWN_TO))
+
+
 def _plant_stretch(
-    store: Store, hours: list[tuple[int, list[int]]], start_ms: int, place: Place, limit: int
-) -> tuple[Stretch, bool]:
+    store: Store, reads: _Reads[Row], hours: list[tuple[int, list[int]]], start_ms: int, place: Place, limit: int
+) -> tuple[Stretch[Row], bool]:
     partitions = [(hour, slot) for hour, slots in hours for slot in slots]
     before = [(*partition, start_ms, place.event_ms, limit) for partition in partitions]
-    found = store.rows_of_all(SELECT_BEFORE, before)
+    found = store.rows_of_all(reads.before, before)
     if place.station_id is not None:
         here = [partition for partition in partitions if partition[0] == floored(place.event_ms, HOUR_MS)]
         found += store.rows_of_all(
-            SELECT_NEXT_STATIONS, [(*partition, place.event_ms, place.station_id, limit) for partition in here]
+            reads.next_stations, [(*partition, place.event_ms, place.station_id, limit) for partition in here]
         )
         mine = [partition for partition in here if partition[1] == time_slot(place.station_id)]
         same = [(*partition, place.event_ms, place.station_id, place.seq, limit) for partition in mine]
-        found += store.rows_of_all(SELECT_SAME_STATION, same)
-    sources = [[found_row(row) for row in rows] for rows in found]
+        found += store.rows_of_all(reads.same_station, same)
+    sources = [list(map(reads.made, rows)) for rows in found]
     return _merged(sources, limit, Place(max(hours[-1][0], start_ms)), len(partitions))
 
 
-def _merged(sources: list[list[AnomalyRow]], limit: int, end: Place, partitions: int) -> tuple[Stretch, bool]:
+def _merged(sources: list[list[Row]], limit: int, end: Place, partitions: int) -> tuple[Stretch[Row], bool]:
     """Join sources in order, as far as all of them are known; whether one was cut short at `limit` rows."""
     rows = sorted(chain.from_iterable(sources), key=_order)
     known = min((_order(source[-1]) for source in sources if len(source) == limit), default=None)
     if known is None:
-        return Stretch(rows, end, partitions), False
+        return Stretch(rows, end, partitions, len(rows)), False
     rows = [row for row in rows if _order(row) <= known]
-    return Stretch(rows, place_after(rows[-1]), partitions), True
+    return Stretch(rows, place_after(rows[-1]), partitions, len(rows)), True
 
 
-def _order(row: AnomalyRow) -> tuple[int, str, int]:
+def _whole(
+    store: Store,
+    marked: Stretch[Mark],
+    keep: Keep,
+    cql: str,
+    split: Callable[[Mark], tuple[tuple[Any, ...], tuple[Any, ...]]],
+) -> Stretch[AnomalyRow]:
+    """The stretch with its anomalies read whole, those that are kept.
+
+    Args:
+        store: where from.
+        marked: what was met.
+        keep: whether an anomaly of this severity is kept.
+        cql: reads anomalies of one partition.
+        split: partition key of a mark, and what `cql` looks for in that partition.
+    """
+    keys = sorted(split(mark) for mark in marked.rows if keep(mark.severity))
+    asked = [(*key, [place for _, place in several]) for key, several in groupby(keys, lambda pair: pair[0])]
+    rows = map(found_row, chain.from_iterable(store.rows_of_all(cql, asked)))
+    return Stretch(sorted(rows, key=_order), marked.place, marked.partitions, marked.looked_at)
+
+
+def _of_plant(mark: Mark) -> tuple[tuple[int, int], tuple[int, str, int]]:
+    return (floored(mark.event_ms, HOUR_MS), time_slot(mark.station_id)), (mark.event_ms, mark.station_id, mark.seq)
+
+
+def _of_station(mark: Mark) -> tuple[tuple[str, Any], tuple[int, int]]:
+    return (mark.station_id, cql_date(mark.event_ms)), (mark.event_ms, mark.seq)
+
+
+def _order(row: AnomalyRow | Mark) -> tuple[int, str, int]:
     return -row.event_ms, row.station_id, -row.seq
 
 

@@ -41,6 +41,8 @@ ROUTES = [
     # An hour at first, then more at once until the page ends: 16 hours of 8 slots follow 15 before them.
     ("/api/v1/anomalies?time_range=30d", 2 * 31 * 8 + 31 + FEW),
     ("/api/v1/anomalies?time_range=30d&min_severity=99.9&page_size=1000", 2 * 31 * 8 + 31 + FEW),
+    # What is severe enough is read again, whole, from the same partitions.
+    ("/api/v1/anomalies?time_range=30d&min_severity=50", 3 * 31 * 8 + 31 + FEW),
     (f"/api/v1/anomalies?time_range=90d&station_id={STATION}", 2 * 91 + FEW),
     ("/api/v1/counts?time_range=24h&step=1h&group_by=station", 2 * 8 + 3 * 8 + FEW),
     ("/api/v1/counts?time_range=30d&step=1d&group_by=severity", 32 * 8 + 4 * 8 + FEW),
