@@ -13,6 +13,7 @@ from local_stack.java import find_java
 from local_stack.stack import Stack, endpoints_settings
 from local_stack.topics import create_topics
 from settings import PREFIX, Settings
+from storage.session import StoreConfig, open_store
 
 # Servers that live for minutes: the quick compiler alone halves the CPU that their start takes.
 SHORT_LIVED = ["-XX:TieredStopAtLevel=1"]
@@ -36,9 +37,32 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running = Stack(settings, java_options={"kafka": SHORT_LIVED, "cassandra": SHORT_LIVED}, say=print)
     try:
         running.up()
+        _running.append(running)
         yield running
     finally:
+        _running.clear()
         running.down()
+
+
+_running: list[Stack] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _keyspaces_end_with_their_tests() -> Iterator[None]:
+    """Drop what a module's tests made: some 35 keyspaces, each with all tables, fill the whole heap of Cassandra."""
+    yield
+    for running in _running:
+        _drop_keyspaces(StoreConfig.from_settings(endpoints_settings(Settings(_env_file=None), running.endpoints())))
+
+
+def _drop_keyspaces(config: StoreConfig) -> None:
+    store = open_store(config, None)
+    try:
+        for (name,) in store.rows("SELECT keyspace_name FROM system_schema.keyspaces"):
+            if not name.startswith("system"):
+                store.run(f"DROP KEYSPACE {name}")
+    finally:
+        store.close()
 
 
 @pytest.fixture
