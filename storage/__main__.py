@@ -1,4 +1,4 @@
-"""`python -m storage schema` and `python -m storage copy-judging FROM TO`."""
+"""`python -m storage schema`, `copy-judging FROM TO` and `maintenance list|add|remove`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from models.detection.errors import StationwatchError
 from settings import settings_or_exit
 from storage.copying import copy_judging
+from storage.maintenance_command import add_maintenance_parser, keep_maintenance
 from storage.schema import MIGRATIONS, apply_schema, read_migrations
 from storage.session import StoreConfig, connect
 
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if chosen.command == "schema":
             _schema(config, chosen.migrations, chosen.wait)
+        elif chosen.command == "maintenance":
+            print("\n".join(keep_maintenance(connect(config, chosen.wait, _say), settings.model_name, chosen)))
         else:
             _copy(replace(config, keyspace=chosen.source), replace(config, keyspace=chosen.target), chosen)
     except StationwatchError as error:
@@ -49,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     copying.add_argument("source", metavar="FROM", help="keyspace whose stream judged the readings")
     copying.add_argument("target", metavar="TO", help="keyspace of the replay; created when it is not there")
+    add_maintenance_parser(commands)
     return parser
 
 

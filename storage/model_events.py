@@ -72,6 +72,7 @@ DELETE_ALIAS = "DELETE FROM model_aliases WHERE name = ? AND alias = ?"
 SELECT_ALIASES = "SELECT alias, version FROM model_aliases WHERE name = ?"
 INSERT_MAINTENANCE = """
 INSERT INTO maintenance (name, station_id, start_time, end_time, reason) VALUES (?, ?, ?, ?, ?)"""
+DELETE_MAINTENANCE = "DELETE FROM maintenance WHERE name = ? AND station_id = ? AND start_time = ?"
 SELECT_MAINTENANCE = """
 SELECT station_id, toUnixTimestamp(start_time), toUnixTimestamp(end_time), reason FROM maintenance WHERE name = ?"""
 
@@ -118,6 +119,11 @@ def aliases_of(store: Store, name: str) -> dict[str, int]:
 def put_maintenance(store: Store, name: str, entry: Maintenance) -> None:
     """Leave a station's readings of a time out of later trainings; again is harmless."""
     store.one(INSERT_MAINTENANCE, (name, *entry))
+
+
+def delete_maintenance(store: Store, name: str, station_id: str, start_ms: int) -> None:
+    """Let later trainings learn from them again; again is harmless."""
+    store.one(DELETE_MAINTENANCE, (name, station_id, start_ms))
 
 
 def maintenance(store: Store, name: str) -> list[Maintenance]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 from local_stack.stack import Stack, endpoints_env
 from settings import Settings
+from storage.model_events import Maintenance, maintenance
+from storage.session import StoreConfig, connect
 
 
 def storage_command(stack: Stack, keyspace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,3 +44,36 @@ def test_refusals_are_one_sentence_without_a_traceback(stack: Stack, settings: S
         assert refused.returncode == 1, refused.stdout
         assert complaint in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_the_maintenance_list_is_kept_by_its_command(stack: Stack, settings: Settings) -> None:
+    """Breaks when what an operator enters is not what trainings read, cannot be taken back, or a mistake is taken."""
+    name = settings.cassandra_keyspace
+    storage_command(stack, name, "schema")
+
+    def ask(*arguments: str) -> tuple[int, str]:
+        done = storage_command(stack, name, "maintenance", *arguments)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    assert ask("list") == (0, "no station of station-detector is left out of trainings\n")
+    entry = ("station-0007", "2026-11-21T10:00:00Z")
+    assert ask("add", *entry, "2026-11-21T12:30:00Z", "--reason", "belt changed")[0] == 0
+    replaced = ask("add", *entry, "2026-11-21T14:00:00+01:00", "--reason", "belt and motor")
+    line = "station-0007 2026-11-21T10:00:00.000Z 2026-11-21T13:00:00.000Z belt and motor\n"
+    assert replaced == (0, f"replaced: {line}")
+    assert ask("list") == (0, line)
+    with closing(connect(StoreConfig.from_settings(settings))) as store:
+        assert maintenance(store, settings.model_name) == [
+            Maintenance("station-0007", 1_795_255_200_000, 1_795_266_000_000, "belt and motor")
+        ]
+    for arguments, complaint in (
+        (("add", *entry, "2026-11-21T10:00:00Z"), "is not before END"),
+        (("add", *entry, "2026-11-21T10:00:00"), "expected a time with its offset"),
+        (("add", "a station", *entry[1:], "2026-11-21T11:00:00Z"), "expected a station id"),
+        (("remove", "station-0007", "2026-11-21T10:00:01Z"), "no entry that begins at 2026-11-21T10:00:01.000Z"),
+    ):
+        status, said = ask(*arguments)
+        assert status != 0 and complaint in said
+    assert ask("remove", *entry) == (0, f"removed: {line}")
+    assert ask("list")[1].startswith("no station")
