@@ -75,7 +75,7 @@ class Batches:
         began = time.perf_counter()
         ends = batch_ends(self.folder, batch_id, self.sinks.topic)
         activations, detectors = self.judging.prepare(packed.sparkSession.sparkContext, ends)
-        shadow = self.judging.shadow(packed.sparkSession.sparkContext, self.shadow_share)
+        shadow = self.judging.challenger.shadow(packed.sparkSession.sparkContext, self.shadow_share)
         stage = Stage(self.sensors, detectors, activations, self.sinks, shadow)
         reports = packed.mapInArrow(stage, REPORT_SCHEMA).collect()
         version = self.judging.completed(ends)

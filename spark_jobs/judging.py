@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from models.detection.prior import Prior
 from models.detection.sensors import Sensor
 from models.lifecycle.registry import Registry, Version
 from spark_jobs.activations import Activations, Offsets
-from spark_jobs.shadow import Shadow
+from spark_jobs.challenger import Candidate, Challenger
 from storage import artefacts, stream
 from storage.model_events import REFUSED, ModelEvent, put_event
 from storage.session import Store
@@ -38,16 +38,8 @@ from storage.session import Store
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A verified version that waits for the next batch boundary."""
-
-    version: int
-    detector: bytes
-
-
 class Judging:
-    """The driver's side of judging. `stage` is called by the batch thread, `look` by the background thread."""
+    """The driver's side of judging. `prepare` is called by the batch thread, `look` by the background thread."""
 
     def __init__(self, store: Store, open_registry: Callable[[], Registry], *, topic: str, model_name: str) -> None:
         self._store = store
@@ -61,9 +53,8 @@ class Judging:
         self._behind: Offsets = {}
         self._candidate: Candidate | None = None
         self._refused: set[int] = set()
-        self._challenger: Candidate | None = None
-        self._shadow: tuple[Candidate, Broadcast[bytes]] | None = None
         self._lock = threading.Lock()
+        self.challenger = Challenger(lambda: self._registry, lambda: self._activations.newest())
 
     @property
     def _registry(self) -> Registry:
@@ -172,7 +163,8 @@ class Judging:
         self._behind = {}
         for broadcast in self._broadcast.values():
             broadcast.unpersist()
-        self._broadcast, self._shadow = {}, None
+        self._broadcast = {}
+        self.challenger.restarted()
         self._stale = True
 
     def look(self, on_refused: Callable[[int, Exception], None]) -> None:
@@ -201,36 +193,6 @@ class Judging:
             self._audit(champion.number, error)
             return
         self._keep(champion, loaded)
-
-    def look_for_challenger(self) -> None:
-        """Look for a challenger; it judges beside the champion and decides nothing. One that is refused is none.
-
-        Raises:
-            Retryable: MLflow is away; nothing changed.
-        """
-        found = self._registry.challenger()
-        if found is None or found.number in self._refused or found.number == self._activations.newest():
-            self._challenger = None
-        elif self._challenger is None or self._challenger.version != found.number:
-            try:
-                loaded = artefact.load(self._registry.fetch(found), found.sha256)
-            except (ArtefactRefused, NotFound) as error:
-                self._refused.add(found.number)
-                log.warning("challenger %d is refused and does not judge in the shadow: %s", found.number, error)
-                return
-            loaded.detector.forest.warm_up()
-            self._challenger = Candidate(found.number, loaded.detector.to_bytes())
-
-    def shadow(self, context: SparkContext, share: float) -> Shadow | None:
-        """Return the challenger for the tasks of a batch, None while there is none."""
-        challenger = self._challenger
-        if challenger is None or share <= 0.0:
-            self._shadow = None
-            return None
-        if self._shadow is None or self._shadow[0] is not challenger:
-            self._shadow = challenger, context.broadcast(challenger.detector)
-            log.info("challenger %d judges %g of readings in the shadow", challenger.version, share)
-        return Shadow(challenger.version, self._shadow[1], share)
 
     def _audit(self, version: int, error: Exception) -> None:
         """Write down why a version that was to judge does not."""
@@ -289,7 +251,7 @@ def watch_champion(
     while not stop.wait(pause_seconds):
         try:
             judging.look(on_refused)
-            judging.look_for_challenger()
+            judging.challenger.look()
         except StationwatchError as error:
             log.warning("cannot look for a champion: %s", error)
         except Exception:
