@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,11 +13,10 @@ from api.identity import alarm_id, alarm_key_of
 from api.limits import check_time
 from api.store_handle import GuardedStore
 from api.times import rfc3339
-from local_stack.stack import Stack
 from settings import Settings
 from storage.alarms import SILENT, AlarmKey, AlarmRow, write_alarms
-from storage.session import Store, StoreConfig, connect
-from tests.integration.api_plant import DAY_MS, HOUR_MS, NOW_MS, Given, plant_settings, walked
+from storage.session import Store
+from tests.integration.api_plant import DAY_MS, HOUR_MS, NOW_MS, Given, walked
 
 pytestmark = pytest.mark.timeout(300)
 MINUTE_MS = 60_000
@@ -31,18 +29,6 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now_ms
-
-
-@pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def store(plant: Settings) -> Iterator[Store]:
-    opened = connect(StoreConfig.from_settings(plant))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

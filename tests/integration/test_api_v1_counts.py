@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.times import rfc3339
-from local_stack.stack import Stack
 from models.detection.verdict import severity_class
 from settings import Settings
 from storage import recounting
 from storage.anomalies import AnomalyRow, write_anomalies
 from storage.recounting import Recounter, counts_hold_since
-from storage.session import Store, StoreConfig, connect
+from storage.session import Store
 from storage.stream import mark_complete
 from tests.integration.api_plant import (
     DAY_MS,
@@ -27,8 +26,6 @@ from tests.integration.api_plant import (
     SENSORS,
     anomaly_row,
     answered,
-    application,
-    plant_settings,
 )
 
 pytestmark = pytest.mark.timeout(300)
@@ -37,18 +34,6 @@ KEYS: dict[str, Callable[[AnomalyRow], str]] = {
     "severity": lambda row: severity_class(row.severity),
     "sensor": lambda row: leading(row),
 }
-
-
-@pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def store(plant: Settings) -> Iterator[Store]:
-    opened = connect(StoreConfig.from_settings(plant))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +46,6 @@ def stored(store: Store, plant: Settings) -> list[AnomalyRow]:
     write_anomalies(store, rows)
     mark_complete(store, plant.readings_topic, {0: 4002, 1: 4002}, 1)
     return rows
-
-
-@pytest.fixture
-def api(plant: Settings) -> Iterator[FlaskClient]:
-    with application(plant) as app:
-        yield app.test_client()
 
 
 def spread(rng: random.Random, event_ms: int, number: int) -> AnomalyRow:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.identity import anomaly_id
 from api.times import rfc3339
-from local_stack.stack import Stack
-from settings import Settings
 from storage.anomalies import AnomalyRow, time_slot, write_anomalies
-from storage.session import Store, StoreConfig, connect
+from storage.session import Store
 from tests.integration.api_plant import (
     DAY_MS,
     HOUR_MS,
     NOW_MS,
     anomaly_row,
     answered,
-    application,
-    plant_settings,
     walked,
 )
 
@@ -31,28 +26,10 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def store(plant: Settings) -> Iterator[Store]:
-    opened = connect(StoreConfig.from_settings(plant))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
 def stored(store: Store) -> list[AnomalyRow]:
     rows = [anomaly_row(f"station-{at % 7:04d}", NOW_MS - at * 60_000, at, float(at % 100)) for at in range(1200)]
     write_anomalies(store, rows)
     return rows
-
-
-@pytest.fixture
-def api(plant: Settings) -> Iterator[FlaskClient]:
-    with application(plant) as app:
-        yield app.test_client()
 
 
 def path_of(row: AnomalyRow) -> str:

@@ -5,41 +5,24 @@ from __future__ import annotations
 import json
 import random
 import string
-from collections.abc import Iterator
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.identity import anomaly_id
 from api.times import rfc3339
-from local_stack.stack import Stack
-from settings import Settings
 from storage.anomalies import AnomalyRow, write_anomalies
-from storage.session import Store, StoreConfig, connect
+from storage.session import Store
 from tests.integration.api_plant import (
     DAY_MS,
     HOUR_MS,
     NOW_MS,
     SENSORS,
     anomaly_row,
-    application,
-    plant_settings,
     walked,
 )
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def store(plant: Settings) -> Iterator[Store]:
-    opened = connect(StoreConfig.from_settings(plant))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +36,6 @@ def stored(store: Store) -> list[AnomalyRow]:
     rows += [anomaly_row("station-0013", NOW_MS - 7 * HOUR_MS, number) for number in range(900)]
     write_anomalies(store, rows)
     return rows
-
-
-@pytest.fixture
-def api(plant: Settings) -> Iterator[FlaskClient]:
-    with application(plant) as app:
-        yield app.test_client()
 
 
 def spread(rng: random.Random, event_ms: int, seq: int) -> AnomalyRow:

@@ -12,7 +12,6 @@ from api.app import create_app
 from api.context import Context, wall_clock_ms
 from api.count_keeper import CountKeeper
 from api.identity import anomaly_id
-from local_stack.stack import Stack
 from settings import Settings
 from storage.anomalies import write_anomalies
 from storage.readings import ReadingRow, write_readings
@@ -28,7 +27,6 @@ from tests.integration.api_plant import (
     Traced,
     anomaly_row,
     answered,
-    plant_settings,
     until,
 )
 
@@ -58,11 +56,6 @@ ROUTES = [
     ("/api/v1/alarms?time_range=90d", 25 * 8 + FEW),
     (f"/api/v1/alarms?time_range=90d&station_id={STATION}", 25 + FEW),
 ]
-
-
-@pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

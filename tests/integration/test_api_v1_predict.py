@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ from models.lifecycle.train import fit
 from settings import Settings
 from storage.anomalies import AnomalyRow, write_anomalies
 from storage.artefacts import put_artefact, put_version
-from storage.session import Store, StoreConfig, connect
+from storage.session import Store
 from storage.statistics import StatisticsRow, write_statistics
 from storage.stream import StreamIdentity, activate, claim_identity
 from tests.integration.api_plant import NOW_MS, anomaly_row, application, plant_settings
@@ -31,18 +30,6 @@ pytestmark = pytest.mark.timeout(300)
 STATION = "station-0001"
 USUAL = {"temperature": 20.0, "humidity": 20.0, "noise": 20.0}
 ODD = {**USUAL, "temperature": 90.0}
-
-
-@pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def store(plant: Settings) -> Iterator[Store]:
-    opened = connect(StoreConfig.from_settings(plant))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +57,6 @@ def warm(store: Store, champion: LoadedArtefact) -> ShardState:
     state.take(Incoming([STATION] * 2000, times, times, np.arange(2000), values))
     write_statistics(store, [StatisticsRow(STATION, state.to_bytes(), int(times[-1]))])
     return state
-
-
-@pytest.fixture
-def api(plant: Settings) -> Iterator[FlaskClient]:
-    with application(plant) as app:
-        yield app.test_client()
 
 
 def judged(api: FlaskClient, document: dict[str, Any]) -> list[dict[str, Any]]:

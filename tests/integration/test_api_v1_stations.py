@@ -6,42 +6,22 @@ import csv
 import io
 import json
 import random
-from collections.abc import Iterator
 
 import pytest
 from flask.testing import FlaskClient
 
 from api.times import rfc3339
-from local_stack.stack import Stack
 from settings import Settings
 from storage.minutes import MinuteRow, SensorMinute, write_minutes
 from storage.readings import ReadingRow, write_readings
-from storage.session import Store, StoreConfig, connect
+from storage.session import Store
 from storage.stations import StationRow, write_stations
 from storage.stream import heartbeat
-from tests.integration.api_plant import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, application, plant_settings, walked
+from tests.integration.api_plant import DAY_MS, HOUR_MS, MINUTE_MS, NOW_MS, walked
 
 pytestmark = pytest.mark.timeout(300)
 STATION = "station-0001"
 LAST_MINUTE = NOW_MS - NOW_MS % MINUTE_MS
-
-
-@pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def store(plant: Settings) -> Iterator[Store]:
-    opened = connect(StoreConfig.from_settings(plant))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def api(plant: Settings) -> Iterator[FlaskClient]:
-    with application(plant) as app:
-        yield app.test_client()
 
 
 @pytest.fixture(scope="module")
