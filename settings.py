@@ -6,7 +6,7 @@ import difflib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import platformdirs
 from dotenv import dotenv_values
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 PREFIX = "STATIONWATCH_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 Port = Annotated[int, Field(ge=0, le=65535)]
+# Kafka's Java classes that log in.
+_MECHANISMS = {
+    "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
+    "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
+    "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
+}
 
 
 class Settings(BaseSettings):
@@ -45,6 +51,17 @@ class Settings(BaseSettings):
     # Kafka
     kafka_bootstrap: str = Field("", description="brokers, host:port,host:port; empty: the local broker at KAFKA_PORT")
     kafka_port: Port = Field(9092, description="port of the local broker; 0 is any free one")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how brokers are spoken to: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`"
+    )
+    kafka_sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = Field(
+        "SCRAM-SHA-512", description="how to log in to Kafka: `SCRAM-SHA-512`, `SCRAM-SHA-256`, `PLAIN`"
+    )
+    kafka_user: str = Field("", description="user of Kafka, with a SASL protocol")
+    kafka_password_file: Path | None = Field(None, description="file that holds the password of KAFKA_USER")
+    kafka_ca_file: Path | None = Field(
+        None, description="certificates (PEM) that brokers' own are checked against; empty: those of the system"
+    )
     readings_topic: str = Field("readings", description="topic the stations publish to")
     rejected_topic: str = Field("readings.rejected", description="topic of the dead letters")
     labels_topic: str = Field("fault-labels", description="topic of the simulator's injected faults")
@@ -58,6 +75,12 @@ class Settings(BaseSettings):
         "stationwatch", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="keyspace of this plant"
     )
     cassandra_datacenter: str = Field("datacenter1", description="local data centre of the driver")
+    cassandra_user: str = Field("", description="user of Cassandra; empty: no login")
+    cassandra_password_file: Path | None = Field(None, description="file that holds the password of CASSANDRA_USER")
+    cassandra_tls: bool = Field(False, description="speak TLS with Cassandra, and check its certificate")
+    cassandra_ca_file: Path | None = Field(
+        None, description="certificates (PEM) that Cassandra's own are checked against; empty: those of the system"
+    )
     cassandra_replication: int = Field(1, ge=1, le=9, description="replication factor when the keyspace is created")
     cassandra_heap_mb: int = Field(640, ge=256, description="heap of the local Cassandra, MiB")
 
@@ -109,6 +132,8 @@ class Settings(BaseSettings):
 
     # The model
     mlflow_tracking_uri: str = Field("", description="MLflow backend; empty: sqlite in HOME/mlflow")
+    mlflow_user: str = Field("", description="user of the MLflow server; empty: no login")
+    mlflow_password_file: Path | None = Field(None, description="file that holds the password of MLFLOW_USER")
     model_name: str = Field("station-detector", description="registered model")
     forest_trees: int = Field(1000, ge=1, le=10_000, description="trees of the Isolation Forest")
     false_alarm_budget: float = Field(
@@ -250,6 +275,36 @@ class Settings(BaseSettings):
             raise ValueError("expected all, none, or a share between 0 and 1")
         return value
 
+    @field_validator(
+        "kafka_password_file", "kafka_ca_file", "cassandra_password_file", "cassandra_ca_file", "mlflow_password_file"
+    )
+    @classmethod
+    def _check_file(cls, value: Path | None) -> Path | None:
+        """Read it at start, so that a missing secret stops the program before it does anything."""
+        if value is not None:
+            _content(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_logins(self) -> Self:
+        sasl, tls = self.kafka_security_protocol.startswith("SASL"), self.kafka_security_protocol.endswith("SSL")
+        wrong = []
+        for server in ("kafka", "cassandra", "mlflow"):
+            user, file = getattr(self, f"{server}_user"), getattr(self, f"{server}_password_file")
+            if bool(user) != (file is not None):
+                given, missing = ("USER", "PASSWORD_FILE") if user else ("PASSWORD_FILE", "USER")
+                wrong.append(f"{server.upper()}_{given} is set and {server.upper()}_{missing} is not; expected both")
+        if sasl != bool(self.kafka_user):
+            expected = "expected KAFKA_USER and KAFKA_PASSWORD_FILE" if sasl else "expected a SASL one with KAFKA_USER"
+            wrong.append(f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol}: {expected}")
+        if self.kafka_ca_file and not tls:
+            wrong.append(f"KAFKA_CA_FILE is set, but KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} has no TLS")
+        if self.cassandra_ca_file and not self.cassandra_tls:
+            wrong.append("CASSANDRA_CA_FILE is set and CASSANDRA_TLS is not; expected CASSANDRA_TLS=true")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
     @model_validator(mode="after")
     def _check_alarm_counts(self) -> Self:
         if self.alarm_fired > self.alarm_of:
@@ -276,6 +331,56 @@ class Settings(BaseSettings):
         """Kafka brokers as the clients want them."""
         return self.kafka_bootstrap or f"127.0.0.1:{self.kafka_port}"
 
+    def kafka_client_options(self) -> dict[str, Any]:
+        """Where the brokers are and how to log in, as kafka-python's clients take it. Holds the password."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_ca_file:
+            options["ssl_cafile"] = str(self.kafka_ca_file)
+        if self.kafka_user:
+            options |= {
+                "sasl_mechanism": self.kafka_sasl_mechanism,
+                "sasl_plain_username": self.kafka_user,
+                "sasl_plain_password": password_in(self.kafka_password_file),
+            }
+        return options
+
+    def kafka_source_options(self) -> dict[str, str]:
+        """The same as Spark's Kafka source takes it. Holds the password: for a query's options, no command line."""
+        options = {
+            "kafka.bootstrap.servers": self.bootstrap_servers,
+            "kafka.security.protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_ca_file:
+            # The text, not the path: executors on other machines need no file.
+            options |= {
+                "kafka.ssl.truststore.type": "PEM",
+                "kafka.ssl.truststore.certificates": _content(self.kafka_ca_file),
+            }
+        if self.kafka_user:
+            module = _MECHANISMS[self.kafka_sasl_mechanism]
+            user, password = (_quoted(text) for text in (self.kafka_user, password_in(self.kafka_password_file)))
+            options |= {
+                "kafka.sasl.mechanism": self.kafka_sasl_mechanism,
+                "kafka.sasl.jaas.config": f"{module} required username={user} password={password};",
+            }
+        return options
+
+    def cassandra_login(self) -> dict[str, Any]:
+        """How to log in to Cassandra: username, password, tls, ca (PEM text), each empty where it is not wanted."""
+        return {
+            "username": self.cassandra_user,
+            "password": password_in(self.cassandra_password_file),
+            "tls": self.cassandra_tls,
+            "ca": _content(self.cassandra_ca_file) if self.cassandra_ca_file else "",
+        }
+
+    def mlflow_login(self) -> tuple[str, str] | None:
+        """User and password of the MLflow server, None where it asks for none."""
+        return (self.mlflow_user, password_in(self.mlflow_password_file)) if self.mlflow_user else None
+
     @property
     def contact_points(self) -> list[str]:
         """Cassandra contact points, without port."""
@@ -295,6 +400,32 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         """MLflow tracking URI."""
         return self.mlflow_tracking_uri or f"sqlite:///{(self.home / 'mlflow' / 'mlflow.db').resolve()}"
+
+
+def password_in(file: Path | None) -> str:
+    """Return what a file holds, without white space around it; nothing without a file.
+
+    Raises:
+        ValueError: it is not there, cannot be read, or is empty.
+    """
+    return _content(file).strip() if file else ""
+
+
+def _content(file: Path) -> str:
+    try:
+        text = file.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no text"
+        raise ValueError(f"{file} cannot be read: {reason}") from None
+    if not text.strip():
+        raise ValueError(f"{file} is empty")
+    return text
+
+
+def _quoted(text: str) -> str:
+    """Quote for a JAAS line."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def load_settings(**given: object) -> Settings:

@@ -143,7 +143,7 @@ def _values(settings: Settings) -> list[tuple[str, bytes]]:
     """Everything in the topic of labels up to this moment, with where it lies."""
     topic = settings.labels_topic
     try:
-        with closing(KafkaConsumer(bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False)) as consumer:
+        with closing(KafkaConsumer(**settings.kafka_client_options(), enable_auto_commit=False)) as consumer:
             parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             if not parts:
                 return []

@@ -240,7 +240,7 @@ def _wait_until_stored(settings: Settings, alive: Callable[[], None]) -> None:
 
 
 def _end_offsets(settings: Settings) -> dict[int, int]:
-    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap_servers)
+    consumer = KafkaConsumer(**settings.kafka_client_options())
     try:
         parts = [
             TopicPartition(settings.readings_topic, p) for p in consumer.partitions_for_topic(settings.readings_topic)

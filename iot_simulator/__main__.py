@@ -22,7 +22,7 @@ from iot_simulator.process import StationProcess
 from iot_simulator.publisher import Publisher
 from iot_simulator.slots import claim
 from iot_simulator.units import milliseconds, parse_duration, parse_time
-from models.detection.errors import SettingsError
+from models.detection.errors import BrokerRefused, SettingsError
 from settings import Settings, settings_or_exit
 
 # Time left after a signal for what is in flight.
@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"iot_simulator: {error}", file=sys.stderr)
         return 2
+    except BrokerRefused as error:
+        print(f"iot_simulator: {error}", file=sys.stderr)
+        return 1
 
 
 def _run(chosen: argparse.Namespace, settings: Settings) -> int:
@@ -57,7 +60,7 @@ def _run(chosen: argparse.Namespace, settings: Settings) -> int:
     process = _process(chosen, settings, range(first, after))
     faults = [parse_fault(text, settings.sensors, chosen.stations) for text in chosen.fault]
     ticks = None if chosen.duration is None else math.ceil(chosen.duration / chosen.cadence)
-    publisher = Publisher(settings.bootstrap_servers, stop)
+    publisher = Publisher(settings.kafka_client_options(), stop)
     if publisher.connect():
         tick = first_tick_after(time.time(), chosen.cadence)
         plan = FaultPlan(process, chosen.fault_rate, schedule(process, faults, tick))
@@ -77,7 +80,7 @@ def _replay(chosen: argparse.Namespace, settings: Settings) -> int:
     readings = read_recorded(chosen.file, settings.sensors)
     make_timetable(readings, time.time(), chosen.speed)
     stop = _stop_on_signals()
-    publisher = Publisher(settings.bootstrap_servers, stop)
+    publisher = Publisher(settings.kafka_client_options(), stop)
     if publisher.connect():
         table = make_timetable(readings, time.time(), chosen.speed)
         replay(readings, table, publisher, settings.readings_topic, stop, time.time)

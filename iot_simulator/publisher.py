@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -17,6 +17,9 @@ from kafka.partitioner import DefaultPartitioner, murmur2
 from tenacity import RetryError, Retrying, retry_if_exception_type, sleep_using_event
 from tenacity.stop import stop_when_event_set
 from tenacity.wait import wait_exponential_jitter
+
+from models.detection.errors import BrokerUnavailable
+from models.detection.refusals import broker_error, overheard
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Publisher:
     twice and out of order; a reading's identity makes that harmless.
 
     Args:
-        bootstrap: brokers, `host:port,host:port`.
+        kafka: client settings of kafka-python, with `bootstrap_servers`.
         stop: when set, waiting ends: `publish` refuses, `connect` gives up.
         limit: most records without acknowledgement.
         producer: makes the client; tests put theirs here.
@@ -79,29 +82,36 @@ class Publisher:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: Mapping[str, Any],
         stop: threading.Event,
         limit: int = 50_000,
         producer: Callable[..., Any] = KafkaProducer,
     ) -> None:
-        self._bootstrap, self._stop, self._limit, self._make = bootstrap, stop, limit, producer
+        self._kafka, self._stop, self._limit, self._make = kafka, stop, limit, producer
+        self._bootstrap = ",".join(kafka["bootstrap_servers"])
         self._client: Any = None
         self._tally: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
         self._in_flight = 0
         self._changed = threading.Condition()
         self._again: deque[_Delivery] = deque()
         self._again_at = 0.0
-        self._silence = _Silence(bootstrap)
+        self._silence = _Silence(self._bootstrap)
 
     def connect(self) -> bool:
-        """Wait for the broker. False when stopped before it answered."""
+        """Wait for the broker. False when stopped before it answered.
+
+        Raises:
+            BrokerRefused: it does not take the login, or its certificate is not trusted.
+        """
         attempts = Retrying(
-            retry=retry_if_exception_type((errors.KafkaTimeoutError, errors.KafkaConnectionError)),
+            retry=retry_if_exception_type(BrokerUnavailable),
             wait=wait_exponential_jitter(multiplier=0.5, max=10),
             sleep=sleep_using_event(self._stop),
             stop=stop_when_event_set(self._stop),
             before_sleep=lambda state: log.warning(
-                "broker %s does not answer (attempt %d); trying again", self._bootstrap, state.attempt_number
+                "%s (attempt %d); trying again",
+                state.outcome.exception() if state.outcome else self._bootstrap,
+                state.attempt_number,
             ),
         )
         try:
@@ -150,8 +160,16 @@ class Publisher:
             log.debug("the client closed with records in its buffer")
 
     def _open(self) -> Any:
+        heard: list[str] = []
+        try:
+            with overheard() as heard:
+                return self._client_of_settings()
+        except (errors.KafkaTimeoutError, errors.KafkaConnectionError) as error:
+            raise broker_error(self._bootstrap, error, heard) from error
+
+    def _client_of_settings(self) -> Any:
         return self._make(
-            bootstrap_servers=self._bootstrap.split(","),
+            **self._kafka,
             enable_idempotence=True,
             acks="all",
             delivery_timeout_ms=DELIVERY_TIMEOUT_MS,

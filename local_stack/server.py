@@ -31,14 +31,20 @@ class LocalServer(ABC):
     Args:
         settings: ports, heap, folders.
         java_options: further options of its Java, such as a `-javaagent`.
+        certificate: PEM file with its key and certificate, where the settings ask for TLS.
+        name: of the folder and in messages; empty: the kind.
     """
 
-    name: str
+    kind: str
     port_setting: str
 
-    def __init__(self, settings: Settings, java_options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: Settings, java_options: Sequence[str] = (), certificate: Path | None = None, name: str = ""
+    ) -> None:
         self._settings = settings
         self._java_options = tuple(java_options)
+        self._own_certificate = certificate
+        self.name = name or self.kind
         self.folder = (settings.home / "stack" / self.name).resolve()
         self.data = self.folder / "data"
         self.log = self.folder / f"{self.name}.log"
@@ -78,8 +84,8 @@ class LocalServer(ABC):
         """The clients' port that the settings name, 0 for any."""
         return int(getattr(self._settings, self.port_setting))
 
-    def launch(self, same_port: bool = False) -> None:
-        """Start the process. It must not run already.
+    def prepare(self, same_port: bool = False) -> None:
+        """Fetch what it needs and choose its ports. It must not run already.
 
         Args:
             same_port: come back on the port of the last start, or fail.
@@ -89,13 +95,16 @@ class LocalServer(ABC):
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         # Fetched before the ports are chosen: a download takes long enough for somebody else to take them.
-        classes = jars(self.name, self._settings.cache)
+        jars(self.kind, self._settings.cache)
         if self._settings.server_metrics:
             jars("jmx", self._settings.cache)
         self._choose_ports(same_port)
+
+    def launch(self) -> None:
+        """Start the process on the ports that `prepare` chose."""
         if self.log.exists():
             self.log.replace(self.folder / f"{self.name}.previous.log")
-        self.process.start(self.command(find_java(), classes), self.folder)
+        self.process.start(self.command(find_java(), jars(self.kind, self._settings.cache)), self.folder)
 
     def wait_ready(self) -> None:
         """Wait until the server answers.
@@ -144,10 +153,19 @@ class LocalServer(ABC):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, template: str, **values: object) -> Path:
-        path = self.folder / template.removeprefix(f"{self.name}-")
+        path = self.folder / template.removeprefix(f"{self.kind}-")
         text = Template((_TEMPLATES / template).read_text(encoding="utf-8"))
+        path.touch(mode=0o600)
         path.write_text(text.substitute(host=HOST, data=self.data, log=self.log, **self._ports(), **values), "utf-8")
         return path
+
+    def _certificate(self, tls: bool, ca: Path | None) -> Path | None:
+        if tls and not (self._own_certificate and ca):
+            raise StackError(
+                f"{self.name}: TLS is set, and the local server has no certificate; name your own server by "
+                f"{PREFIX}KAFKA_BOOTSTRAP or {PREFIX}CASSANDRA_HOSTS, or unset it"
+            )
+        return self._own_certificate
 
     def _java_base(self, java: str, heap_mb: int) -> list[str]:
         scratch = self.folder / "tmp"
@@ -170,7 +188,7 @@ class LocalServer(ABC):
     def _metrics_options(self) -> list[str]:
         if not self._settings.server_metrics:
             return []
-        return [agent_option(self.name, self.metrics_port, self._settings.cache)]
+        return [agent_option(self.kind, self.metrics_port, self._settings.cache)]
 
     def _ports(self) -> dict[str, int]:
         try:
@@ -183,7 +201,7 @@ class LocalServer(ABC):
         wanted = last["port"] if same_port else self.wanted_port
         port = self._free(wanted) if wanted else self._free_or_other(last["port"])
         chosen = {"port": port}
-        for name in ("internal_port", "metrics_port"):
+        for name in ("internal_port", "peer_port", "metrics_port"):
             chosen[name] = self._free_or_other(last.get(name, 0))
         (self.folder / "ports.json").write_text(json.dumps(chosen), encoding="utf-8")
 

@@ -56,8 +56,11 @@ class Stack:
 
     Args:
         settings: ports, folders, heap.
-        java_options: further Java options by server name, such as `{"kafka": ["-javaagent:..."]}`.
+        java_options: further Java options by kind of server, such as `{"kafka": ["-javaagent:..."]}`.
         say: takes one line of progress at a time.
+        certificate: PEM file with key and certificate of all servers, where the settings ask for TLS.
+        brokers: Kafka brokers; with three, each reading is on three and acknowledged by two. Called `kafka`,
+            `kafka-2`, `kafka-3`.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Stack:
         settings: Settings,
         java_options: Mapping[str, Sequence[str]] | None = None,
         say: Callable[[str], None] = lambda line: None,
+        certificate: Path | None = None,
+        brokers: int = 1,
     ) -> None:
         self._settings = settings
         self._say = say
@@ -73,9 +78,12 @@ class Stack:
         self.servers: dict[str, LocalServer] = {}
         # Cassandra first: it takes longest to start.
         if not settings.cassandra_hosts:
-            self.servers["cassandra"] = CassandraServer(settings, extra.get("cassandra", ()))
+            self.servers["cassandra"] = CassandraServer(settings, extra.get("cassandra", ()), certificate)
         if not settings.kafka_bootstrap:
-            self.servers["kafka"] = KafkaServer(settings, extra.get("kafka", ()))
+            cluster: list[KafkaServer] = []
+            for _ in range(brokers):
+                KafkaServer(settings, extra.get("kafka", ()), certificate, cluster)
+            self.servers |= {broker.name: broker for broker in cluster}
 
     def up(self) -> Endpoints:
         """Start what does not run yet, wait until both answer, create the topics.
@@ -110,7 +118,8 @@ class Stack:
     def endpoints(self) -> Endpoints:
         """Return where the servers are: the user's own, or the ports of the last start."""
         settings = self._settings
-        kafka = settings.kafka_bootstrap or f"{HOST}:{self.servers['kafka'].port}"
+        brokers = (server for server in self.servers.values() if server.kind == "kafka")
+        kafka = settings.kafka_bootstrap or ",".join(f"{HOST}:{broker.port}" for broker in brokers)
         port = settings.cassandra_port if settings.cassandra_hosts else self.servers["cassandra"].port
         return Endpoints(kafka, settings.cassandra_hosts or HOST, port)
 
@@ -119,10 +128,10 @@ class Stack:
         settings = self._settings
         lines = [server.status() for server in self.servers.values()]
         if settings.kafka_bootstrap:
-            well = broker_answers(settings.kafka_bootstrap, 5.0)
+            well = broker_answers(settings.kafka_client_options(), 5.0)
             lines.append((f"kafka: your own at {settings.kafka_bootstrap}, {_manner(well)}", well))
         if settings.cassandra_hosts:
-            well = cassandra_answers(settings.contact_points[0], settings.cassandra_port)
+            well = cassandra_answers(settings)
             lines.append((f"cassandra: your own at {settings.cassandra_hosts}, {_manner(well)}", well))
         return lines
 
@@ -164,7 +173,9 @@ class Stack:
             for server in started:
                 found = " again; it was not stopped by `down`" if server.process.was_started() else ""
                 self._say(f"{server.name}: starting{found}")
-                server.launch(same_port)
+                server.prepare(same_port)
+            for server in started:
+                server.launch()
             for server in servers:
                 server.wait_ready()
                 taken = f" after {time.monotonic() - since:.1f} s" if server in started else ", as before"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from models.detection.errors import BrokerUnavailable
+from models.detection.refusals import broker_error, overheard
 from settings import Settings
 
 _HOUR_MS = 3_600_000
@@ -77,31 +78,38 @@ def create_topics(settings: Settings) -> list[str]:
 
     Raises:
         BrokerUnavailable: Kafka does not answer.
+        BrokerRefused: it does not take the login, or its certificate is not trusted.
     """
     topics = wanted_topics(settings)
+    heard: list[str] = []
     try:
-        with _admin(settings.bootstrap_servers, 30.0) as admin:
+        with overheard() as heard, _admin(settings.kafka_client_options(), 30.0) as admin:
             present = set(admin.list_topics())
             alone = _create(admin, [topic for topic in topics if topic.name not in present])
             return _differences(admin, [topic for topic in topics if topic.name in present or not alone])
     except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka at {settings.bootstrap_servers}, topics: {error!r}") from error
+        raise broker_error(settings.bootstrap_servers, error, heard) from error
 
 
-def broker_answers(bootstrap: str, timeout_seconds: float) -> bool:
-    """Return whether the brokers answer a metadata call."""
+def broker_answers(kafka: Mapping[str, Any], timeout_seconds: float) -> bool:
+    """Return whether the brokers answer a metadata call.
+
+    Args:
+        kafka: client settings of kafka-python, with `bootstrap_servers`.
+        timeout_seconds: how long to wait.
+    """
     try:
-        with _admin(bootstrap, timeout_seconds) as admin:
+        with _admin(kafka, timeout_seconds) as admin:
             return bool(admin.describe_cluster()["brokers"])
     except KafkaError:
         return False
 
 
 @contextmanager
-def _admin(bootstrap: str, timeout_seconds: float) -> Iterator[KafkaAdminClient]:
+def _admin(kafka: Mapping[str, Any], timeout_seconds: float) -> Iterator[KafkaAdminClient]:
     patience = int(timeout_seconds * 1000)
     admin = KafkaAdminClient(
-        bootstrap_servers=bootstrap,
+        **kafka,
         client_id="stationwatch-stack",
         bootstrap_timeout_ms=patience,
         request_timeout_ms=patience,

@@ -6,14 +6,14 @@ import sys
 import time
 
 from local_stack.topics import create_topics
-from models.detection.errors import BrokerUnavailable
+from models.detection.errors import BrokerRefused, BrokerUnavailable
 from settings import settings_or_exit
 
 WAIT_SECONDS = 300.0
 
 
 def main() -> int:
-    """Create them; 0 when done, 1 with one sentence when the brokers do not answer for five minutes."""
+    """Create them; 0 when done, 1 with one sentence when the brokers refuse, or do not answer for five minutes."""
     settings = settings_or_exit()
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
@@ -25,6 +25,9 @@ def main() -> int:
                 print(error, file=sys.stderr)
                 return 1
             time.sleep(2.0)
+        except BrokerRefused as error:
+            print(error, file=sys.stderr)
+            return 1
         else:
             print(f"topics are there at {settings.bootstrap_servers}")
             return 0

@@ -37,7 +37,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     start = time.perf_counter()
-    registry = Registry(settings.tracking_uri, settings.model_name)
+    registry = Registry(settings.tracking_uri, settings.model_name, settings.mlflow_login())
     opened = time.perf_counter() - start
     champion = registry.champion() if options.if_no_champion else None
     if champion is not None:

@@ -68,7 +68,7 @@ class Stream:
         self.metrics = StreamMetrics()
         self.stop = threading.Event()
         self.lost: str | None = None
-        self.kafka = {"bootstrap_servers": settings.bootstrap_servers.split(",")}
+        self.kafka = settings.kafka_client_options()
 
     def run(self) -> None:
         """Run until stopped.
@@ -154,7 +154,7 @@ class Stream:
         settings = self.settings
         records = read_records(
             spark,
-            bootstrap=settings.bootstrap_servers,
+            kafka=settings.kafka_source_options(),
             topic=settings.readings_topic,
             most_offsets=settings.max_offsets_per_trigger,
         )
@@ -222,7 +222,10 @@ class Stream:
         settings = self.settings
         name = settings.model_name
         return Judging(
-            store, lambda: Registry(settings.tracking_uri, name), topic=settings.readings_topic, model_name=name
+            store,
+            lambda: Registry(settings.tracking_uri, name, settings.mlflow_login()),
+            topic=settings.readings_topic,
+            model_name=name,
         )
 
     def _identify(self, judging: Judging) -> Prior:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Sinks:
     """
 
     store: StoreConfig
-    kafka: Mapping[str, Any]
+    kafka: Mapping[str, Any] = field(repr=False)
     topic: str
     rejected_topic: str
     readings_share: float

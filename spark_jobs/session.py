@@ -32,6 +32,9 @@ COMMON: Mapping[str, str] = {
     f"{_STREAMING}.minBatchesToRetain": "10",
     # A progress report per second is kept for nobody.
     f"{_STREAMING}.numRecentProgressUpdates": "20",
+    # What logs in to Kafka shows in no plan, page or log.
+    "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",
+    "spark.sql.redaction.options.regex": "(?i)url|password|jaas",
     # Figures of the query and the scheduler, under names without an application's id.
     f"{_STREAMING}.metricsEnabled": "true",
     "spark.metrics.namespace": "stationwatch",

@@ -10,20 +10,27 @@ from kafka.errors import KafkaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from models.detection.errors import BrokerUnavailable, NotFound
+from models.detection.errors import NotFound
+from models.detection.refusals import broker_error, overheard
 from spark_jobs.shards import shard_label
 
 _LOOK_MS = 10_000
 
 
-def read_records(spark: SparkSession, *, bootstrap: str, topic: str, most_offsets: int) -> DataFrame:
+def read_records(spark: SparkSession, *, kafka: Mapping[str, str], topic: str, most_offsets: int) -> DataFrame:
     """Return the topic's records from the earliest on: partition, offset, record_ms, key, value.
 
     A lost range stops the query (`failOnDataLoss`) instead of being skipped in silence.
+
+    Args:
+        spark: the session.
+        kafka: options of Spark's Kafka source that name the brokers and log in.
+        topic: of readings.
+        most_offsets: in a batch.
     """
     records = (
         spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", bootstrap)
+        .options(**kafka)
         .option("subscribe", topic)
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
@@ -64,11 +71,13 @@ def check_topics(kafka: Mapping[str, Any], topic: str, rejected_topic: str) -> l
 
     Raises:
         BrokerUnavailable: Kafka does not answer.
+        BrokerRefused: it does not take the login, or its certificate is not trusted.
         NotFound: a topic is not there.
     """
-    where = kafka["bootstrap_servers"]
+    where, heard = ",".join(kafka["bootstrap_servers"]), list[str]()
     try:
-        admin = KafkaAdminClient(bootstrap_timeout_ms=_LOOK_MS, request_timeout_ms=_LOOK_MS, **kafka)
+        with overheard() as heard:
+            admin = KafkaAdminClient(bootstrap_timeout_ms=_LOOK_MS, request_timeout_ms=_LOOK_MS, **kafka)
         try:
             present = set(admin.list_topics())
             missing = [name for name in (topic, rejected_topic) if name not in present]
@@ -83,7 +92,7 @@ def check_topics(kafka: Mapping[str, Any], topic: str, rejected_topic: str) -> l
         finally:
             admin.close()
     except KafkaError as error:
-        raise BrokerUnavailable(f"Kafka at {where} does not answer: {error!r}") from error
+        raise broker_error(where, error, heard) from error
     if stamped == "LogAppendTime":
         return []
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
@@ -69,7 +69,14 @@ def translated(error: Exception, place: str) -> Exception:
         StoreUnavailable for what may pass by itself, SchemaMissing for absent tables, otherwise `error`.
     """
     if isinstance(error, NoHostAvailable) and _refused_login(error):
-        return StationwatchError(f"Cassandra {place} refuses the user name or password: {error}")
+        return StationwatchError(
+            f"Cassandra {place} refuses STATIONWATCH_CASSANDRA_USER or what STATIONWATCH_CASSANDRA_PASSWORD_FILE "
+            f"holds: {error}"
+        )
+    if isinstance(error, NoHostAvailable) and _distrusted(error):
+        return StationwatchError(
+            f"Cassandra {place} shows a certificate that STATIONWATCH_CASSANDRA_CA_FILE does not vouch for: {error}"
+        )
     if isinstance(error, RETRYABLE):
         return StoreUnavailable(f"Cassandra {place} does not answer: {type(error).__name__}: {error}")
     if isinstance(error, InvalidRequest) and _NO_SCHEMA.search(str(error)):
@@ -127,5 +134,13 @@ class Patience:
 
 
 def _refused_login(error: NoHostAvailable) -> bool:
-    causes = error.errors.values() if isinstance(error.errors, dict) else ()
-    return any(isinstance(cause, AuthenticationFailed) for cause in causes)
+    return any(isinstance(cause, AuthenticationFailed) for cause in _causes(error))
+
+
+def _distrusted(error: NoHostAvailable) -> bool:
+    # By its text: the driver makes another error of it.
+    return any("CERTIFICATE_VERIFY_FAILED" in str(cause) for cause in _causes(error))
+
+
+def _causes(error: NoHostAvailable) -> Iterable[object]:
+    return error.errors.values() if isinstance(error.errors, dict) else ()

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from ssl import create_default_context
 from typing import Any, Self
 
 from cassandra import ConsistencyLevel
@@ -42,6 +43,8 @@ class StoreConfig:
         request_timeout_seconds: how long one request waits for its answer, s. An API asks for less.
         username: empty where the cluster wants no login.
         password: of `username`.
+        tls: speak TLS, and check the server's certificate and name.
+        ca: certificates (PEM text) that vouch for the server's; empty: those of the system.
     """
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
@@ -54,6 +57,8 @@ class StoreConfig:
     request_timeout_seconds: float = 10.0
     username: str = ""
     password: str = field(default="", repr=False)
+    tls: bool = False
+    ca: str = field(default="", repr=False)
 
     @classmethod
     def from_settings(cls, settings: Any) -> Self:
@@ -66,6 +71,7 @@ class StoreConfig:
             replication=settings.cassandra_replication,
             readings_ttl_days=settings.readings_ttl_days,
             anomalies_ttl_days=settings.anomalies_ttl_days,
+            **settings.cassandra_login(),
         )
 
     @property
@@ -202,6 +208,16 @@ def _forget_parents_stores() -> None:
 os.register_at_fork(after_in_child=_forget_parents_stores)
 
 
+def access(config: StoreConfig) -> dict[str, Any]:
+    """Return the driver's own options for logging in and for TLS."""
+    login = PlainTextAuthProvider(config.username, config.password) if config.username else None
+    # With system's certificates when there are none of one's own.
+    return {
+        "auth_provider": login,
+        "ssl_context": create_default_context(cadata=config.ca or None) if config.tls else None,
+    }
+
+
 def _cluster(config: StoreConfig) -> Cluster:
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc=config.datacenter)),
@@ -211,11 +227,10 @@ def _cluster(config: StoreConfig) -> Cluster:
         request_timeout=config.request_timeout_seconds,
         row_factory=tuple_factory,
     )
-    login = PlainTextAuthProvider(config.username, config.password) if config.username else None
     return Cluster(
         list(config.hosts),
         port=config.port,
-        auth_provider=login,
+        **access(config),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         protocol_version=PROTOCOL_VERSION,
         compression=False,

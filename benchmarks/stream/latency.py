@@ -109,7 +109,7 @@ def send(settings: Settings, rate: int, seconds: float, sent: Sent, done: thread
     names = [sensor.name for sensor in settings.sensors]
     process = StationProcess(settings.simulator_seed, range(rate), settings.sensors, 1.0)
     rng = np.random.default_rng(SEED)
-    producer = KafkaProducer(bootstrap_servers=settings.bootstrap_servers, linger_ms=5)
+    producer = KafkaProducer(**settings.kafka_client_options(), linger_ms=5)
     ids = [f"station-{number:06d}" for number in range(rate)]
     slices = np.array_split(np.arange(rate), min(SLICES_PER_SECOND, rate))
     keys = [name.encode() for name in ids]

@@ -44,7 +44,7 @@ def fill(settings: Settings, stations: int, readings: int) -> Backlog:
     before = sum(end_offsets(settings).values())
     first = int(time.time()) - ticks
     bad = 0
-    producer = KafkaProducer(bootstrap_servers=settings.bootstrap_servers, linger_ms=50, batch_size=256 * 1024)
+    producer = KafkaProducer(**settings.kafka_client_options(), linger_ms=50, batch_size=256 * 1024)
     for key, value in records(settings, stations, first, ticks, rng):
         producer.send(settings.readings_topic, key=key, value=value)
         if rng.random() < BAD:
@@ -78,7 +78,7 @@ def records(
 
 def end_offsets(settings: Settings) -> dict[int, int]:
     """Kafka partition of the readings' topic → its end."""
-    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap_servers)
+    consumer = KafkaConsumer(**settings.kafka_client_options())
     try:
         numbers = consumer.partitions_for_topic(settings.readings_topic)
         parts = [TopicPartition(settings.readings_topic, number) for number in numbers]

@@ -84,7 +84,7 @@ def main() -> int:
 
 def _parsed(reader: DataStreamReader, settings: Settings) -> DataFrame:
     raw = (
-        reader.option("kafka.bootstrap.servers", settings.bootstrap_servers)
+        reader.options(**settings.kafka_source_options())
         .option("subscribe", settings.readings_topic)
         .option("startingOffsets", "earliest")
         .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)

@@ -52,5 +52,9 @@ class BrokerUnavailable(Retryable):
     """Kafka does not answer."""
 
 
+class BrokerRefused(StationwatchError):
+    """Kafka answers, and does not take our login, or we not its certificate. Waiting does not help."""
+
+
 class RegistryUnavailable(Retryable):
     """The MLflow registry does not answer."""

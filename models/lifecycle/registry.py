@@ -80,13 +80,14 @@ class Registry:
     Args:
         tracking_uri: `sqlite:///PATH`, whose folder is made and keeps the artefacts too, or the URL of a server.
         model_name: the registered model.
+        login: user and password of the server, where it asks for them.
 
     Raises:
         RegistryUnavailable: it cannot be reached or opened; every method may raise it.
         StationwatchError: a file store, which MLflow no longer keeps.
     """
 
-    def __init__(self, tracking_uri: str, model_name: str) -> None:
+    def __init__(self, tracking_uri: str, model_name: str, login: tuple[str, str] | None = None) -> None:
         if tracking_uri.startswith("file:") or "://" not in tracking_uri:
             raise StationwatchError(
                 f"MLFLOW_TRACKING_URI {tracking_uri!r} is a file store, which MLflow gave up; "
@@ -95,7 +96,7 @@ class Registry:
         self.tracking_uri, self.model_name = tracking_uri, model_name
         self._artifacts = _local_artifacts(tracking_uri)
         with self._errors("open the registry"):
-            self._client = _client(tracking_uri)
+            self._client = _client(tracking_uri, login)
 
     def register(
         self,
@@ -334,10 +335,13 @@ def _local_artifacts(tracking_uri: str) -> str | None:
     return (folder / "artifacts").as_uri()
 
 
-def _client(tracking_uri: str) -> MlflowClient:
+def _client(tracking_uri: str, login: tuple[str, str] | None) -> MlflowClient:
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if login:
+        # MLflow's clients take it from nowhere else; at each request.
+        os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = login
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow.store.db.utils"):

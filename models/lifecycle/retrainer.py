@@ -81,7 +81,9 @@ class Retrainer:
         while not self._stopping.is_set():
             try:
                 store = store or connect(StoreConfig.from_settings(self._settings), 10.0)
-                registry = registry or Registry(self._settings.tracking_uri, self._settings.model_name)
+                registry = registry or Registry(
+                    self._settings.tracking_uri, self._settings.model_name, self._settings.mlflow_login()
+                )
                 self._turn(store, registry)
                 self._say_away(None)
                 pause = POLL_SECONDS

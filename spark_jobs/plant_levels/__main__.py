@@ -10,7 +10,7 @@ import time
 
 from prometheus_client import start_http_server
 
-from models.detection.errors import BrokerUnavailable
+from models.detection.errors import BrokerRefused, BrokerUnavailable
 from settings import Settings, settings_or_exit
 from spark_jobs.plant_levels.levels import levels_of
 from spark_jobs.plant_levels.metrics import LevelMetrics
@@ -33,7 +33,11 @@ def main() -> int:
     metrics = LevelMetrics()
     server, _ = start_http_server(settings.levels_metrics_port, addr=settings.metrics_host, registry=metrics.registry)
     print(f"levels: http://{settings.metrics_host}:{server.server_port}/metrics", flush=True)
-    watch(settings, metrics, stop)
+    try:
+        watch(settings, metrics, stop)
+    except BrokerRefused as error:
+        log.error("%s", error)
+        return 1
     return 0
 
 
@@ -42,7 +46,7 @@ def watch(settings: Settings, metrics: LevelMetrics, stop: threading.Event) -> N
     tail: KafkaTail | None = None
     while not stop.is_set():
         try:
-            tail = tail or KafkaTail(settings.bootstrap_servers, settings.readings_topic)
+            tail = tail or KafkaTail(settings.kafka_client_options(), settings.readings_topic)
             records = tail.take(int((time.time() - SINCE_SECONDS) * 1000))
             metrics.show(levels_of(records, settings.sensors))
         except BrokerUnavailable as error:

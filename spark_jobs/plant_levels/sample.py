@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from models.detection.errors import BrokerUnavailable
+from models.detection.refusals import broker_error, overheard
 
 CHUNKS = 8
 """Places looked at per partition: publishers send station after station, so one place would show few stations."""
@@ -41,26 +42,29 @@ class KafkaTail:
     """Samples a topic, as its own consumer outside of any group: nothing is committed, nobody else is disturbed.
 
     Args:
-        bootstrap: brokers, host:port,host:port.
+        kafka: client settings of kafka-python, with `bootstrap_servers`.
         topic: of the readings.
 
     Raises:
         BrokerUnavailable: no broker answers.
+        BrokerRefused: it does not take the login, or its certificate is not trusted.
     """
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, kafka: Mapping[str, Any], topic: str) -> None:
         self._topic = topic
+        heard: list[str] = []
         try:
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap.split(","),
-                enable_auto_commit=False,
-                group_id=None,
-                max_partition_fetch_bytes=_FETCH_BYTES,
-                max_poll_records=RECORDS,
-                metrics_enabled=False,
-            )
+            with overheard() as heard:
+                self._consumer = KafkaConsumer(
+                    **kafka,
+                    enable_auto_commit=False,
+                    group_id=None,
+                    max_partition_fetch_bytes=_FETCH_BYTES,
+                    max_poll_records=RECORDS,
+                    metrics_enabled=False,
+                )
         except (KafkaConnectionError, KafkaTimeoutError) as error:
-            raise BrokerUnavailable(f"Kafka at {bootstrap} does not answer: {error!r}") from error
+            raise broker_error(",".join(kafka["bootstrap_servers"]), error, heard) from error
 
     def take(self, since_ms: int) -> list[Record]:
         """Return up to `CHUNKS * RECORDS` of each partition's records since a time, spread evenly.

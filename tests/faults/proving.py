@@ -20,7 +20,7 @@ def finish(job: Job, session: Session) -> None:
     """Wait until all is stored and the stations' rows are written, then stop."""
     settings = job.settings
     job.wait_until_drained()
-    expected = expect(read_topic(settings.bootstrap_servers, settings.readings_topic), settings.sensors)
+    expected = expect(read_topic(settings.kafka_client_options(), settings.readings_topic), settings.sensors)
     job.process.wait_until(
         "final flush of the stations",
         lambda: checks.stations(expected, rows_of(session, settings, "stations")) == [],

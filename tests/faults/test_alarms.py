@@ -42,7 +42,7 @@ def test_600_bad_readings_in_kafka_are_one_notification(
         notified(folder) as (alertmanager, webhook),
         stream_of(proof_settings, session, "stream") as job,
         Publisher(
-            proof_settings.bootstrap_servers, proof_settings.readings_topic, tmp_path / "ledger.jsonl"
+            proof_settings.kafka_client_options(), proof_settings.readings_topic, tmp_path / "ledger.jsonl"
         ) as publisher,
     ):
         settings = proof_settings.model_copy(update={"alertmanager_url": alertmanager.url})

@@ -37,6 +37,7 @@ def test_a_snapshot_brings_every_row_back(tmp_path: Path) -> None:
         return done.stdout
 
     try:
+        stack.servers["cassandra"].prepare()
         stack.servers["cassandra"].launch()
         stack.servers["cassandra"].wait_ready()
         port = stack.servers["cassandra"].port

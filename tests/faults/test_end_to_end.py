@@ -62,7 +62,7 @@ def test_nothing_is_lost_and_nothing_doubled(
 def publish_with_harm(job: Job, settings: Settings, history: Path, ledger: Path) -> Ledger:
     """Publish the run in parts; kill the driver, the workers, and swap the model in between."""
     parts = list(chunks(plan(SHAPE, clock_ms()), PARTS))
-    with Publisher(settings.bootstrap_servers, settings.readings_topic, ledger) as publisher:
+    with Publisher(settings.kafka_client_options(), settings.readings_topic, ledger) as publisher:
         publisher.publish(parts[0])
         job.start()
         job.kill_in_a_batch()  # its first: nothing but the checkpoint's offsets is there

@@ -85,7 +85,7 @@ def life(proof_settings: Settings, session: Session, history: Path, tmp_path: Pa
     planned: list[Planned] = plan(SHAPE, clock_ms())
     log = settings.home / "retrainer.log"
     with (
-        Publisher(settings.bootstrap_servers, settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
+        Publisher(settings.kafka_client_options(), settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
         stream_of(settings, session, "stream") as job,
         running("retrainer", ["-m", "models.lifecycle.retrainer"], env_of(settings), log),
         api_of(settings) as url,

@@ -32,7 +32,7 @@ def test_a_minute_without_cassandra_and_without_kafka_loses_nothing(
     before, during, after = chunks(plan(SHAPE, clock_ms()), 3)
     with (
         stream_of(settings, session, "outages") as job,
-        Publisher(settings.bootstrap_servers, settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
+        Publisher(settings.kafka_client_options(), settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
     ):
         job.start()
         publisher.publish(before)

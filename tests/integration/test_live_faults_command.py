@@ -46,7 +46,7 @@ def test_labels_are_held_against_stored_anomalies(
         write_anomalies(
             store, [anomaly("station-0001", first_ms + 30_000, 500), anomaly("station-0001", first_ms + 600_000, 900)]
         )
-    with closing(KafkaProducer(bootstrap_servers=settings.bootstrap_servers)) as producer:
+    with closing(KafkaProducer(**settings.kafka_client_options())) as producer:
         for label in (over, over, missed, under_way):
             producer.send(settings.labels_topic, encode_label(label))
         producer.flush(30)

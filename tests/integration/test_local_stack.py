@@ -25,6 +25,7 @@ from local_stack.stack import Stack
 from local_stack.topics import broker_answers, create_topics, wanted_topics
 from settings import PREFIX, Settings
 from storage.ready import answers
+from storage.session import StoreConfig
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
@@ -51,8 +52,8 @@ def running(stack: Stack) -> Iterator[Stack]:
 def test_both_servers_answer_and_topics_are_as_wanted(stack: Stack, settings: Settings) -> None:
     """Breaks when `up` returns before the servers serve, or creates topics with other settings than it asks for."""
     endpoints = stack.endpoints()
-    assert broker_answers(endpoints.kafka, 10.0)
-    assert answers("127.0.0.1", endpoints.cassandra_port, 10.0)
+    assert broker_answers({"bootstrap_servers": endpoints.kafka}, 10.0)
+    assert answers(StoreConfig(port=endpoints.cassandra_port), 10.0)
     assert create_topics(settings) == []
     assert all(well for _, well in stack.status())
 
@@ -113,8 +114,8 @@ def test_two_copies_run_side_by_side(stack: Stack, tmp_path: Path) -> None:
         other = json.loads((tmp_path / "home" / "stack" / "endpoints.json").read_text())
         mine = stack.endpoints()
         assert other["kafka"] != mine.kafka and other["cassandra_port"] != mine.cassandra_port
-        assert broker_answers(other["kafka"], 10.0)
-        assert answers("127.0.0.1", other["cassandra_port"], 10.0)
+        assert broker_answers({"bootstrap_servers": other["kafka"]}, 10.0)
+        assert answers(StoreConfig(port=other["cassandra_port"]), 10.0)
         assert _command("status", tmp_path).returncode == 0
         assert "kafka.log" in _command("logs", tmp_path).stdout
         assert _command("reset", tmp_path).returncode == 1, "it must ask for --yes"

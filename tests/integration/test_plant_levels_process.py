@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def publish(settings: Settings, per_station: int, stations: int = 40) -> None:
-    producer = KafkaProducer(bootstrap_servers=settings.bootstrap_servers)
+    producer = KafkaProducer(**settings.kafka_client_options())
     for seq in range(per_station):
         for number in range(stations):
             made = record(f"station-{number:04d}", 20.0 + number / 10, seq)
@@ -37,7 +37,7 @@ def publish(settings: Settings, per_station: int, stations: int = 40) -> None:
 def test_a_look_is_bounded_and_sees_all_stations(settings: Settings) -> None:
     """Breaks when a look's cost grows with the load, or readings of the topic are not found."""
     publish(settings, per_station=200)
-    tail = KafkaTail(settings.bootstrap_servers, settings.readings_topic)
+    tail = KafkaTail(settings.kafka_client_options(), settings.readings_topic)
     try:
         records = tail.take(int(time.time() * 1000) - 600_000)
         again = tail.take(int(time.time() * 1000) - 600_000)

@@ -57,7 +57,7 @@ def counts(output: str) -> tuple[int, int, int]:
 
 def stored(settings: Settings, topic: str) -> list[Row]:
     """Every (key, decoded value) of a topic, read by a consumer of its own."""
-    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest")
+    consumer = KafkaConsumer(**settings.kafka_client_options(), auto_offset_reset="earliest")
     try:
         parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
         consumer.assign(parts)
@@ -172,7 +172,7 @@ def test_nothing_acknowledged_is_lost_when_the_broker_goes_away(stack: Stack, se
 
 def test_what_was_not_acknowledged_is_said_to_be_so(stack: Stack, settings: Settings) -> None:
     """Breaks if readings that the broker never took are reported as delivered (F18), or what it took is not there."""
-    publisher = Publisher(settings.bootstrap_servers, threading.Event())
+    publisher = Publisher(settings.kafka_client_options(), threading.Event())
     assert publisher.connect()
     topic = settings.readings_topic
     for number in range(100):

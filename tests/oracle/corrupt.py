@@ -60,7 +60,7 @@ def _delete(session: Session, table: str, row: dict[str, object]) -> None:
 
 
 def _send_letter(settings: Settings, row: dict[str, object]) -> None:
-    producer = KafkaProducer(bootstrap_servers=settings.bootstrap_servers.split(","), acks="all")
+    producer = KafkaProducer(**settings.kafka_client_options(), acks="all")
     key = f"{settings.readings_topic}-{row['kafka_partition']}-{row['kafka_offset']}"
     headers = [("topic", settings.readings_topic.encode()), ("reason", b"out_of_physics")]
     try:

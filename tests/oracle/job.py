@@ -77,7 +77,7 @@ class Job:
 
     def drained(self) -> bool:
         """Whether everything that Kafka holds is complete."""
-        ends = end_offsets(self.settings.bootstrap_servers, self.settings.readings_topic)
+        ends = end_offsets(self.settings.kafka_client_options(), self.settings.readings_topic)
         done = self.progress()
         return all(done.get(partition, (0, 0))[0] == end for partition, end in ends.items())
 

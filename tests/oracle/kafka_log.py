@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
@@ -12,22 +13,22 @@ POLL_MS = 1000
 SILENT_POLLS = 30
 
 
-def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+def end_offsets(kafka: Mapping[str, Any], topic: str) -> dict[int, int]:
     """Partition → the offset that the next entry will get."""
-    consumer = _consumer(bootstrap)
+    consumer = _consumer(kafka)
     try:
         return {tp.partition: end for tp, end in consumer.end_offsets(_partitions(consumer, topic)).items()}
     finally:
         consumer.close()
 
 
-def read_topic(bootstrap: str, topic: str) -> list[TopicRow]:
+def read_topic(kafka: Mapping[str, Any], topic: str) -> list[TopicRow]:
     """Read a topic from its first entry to the end it has at this moment, in (partition, offset) order.
 
     Raises:
         AssertionError: Kafka gave nothing for long though the end was not reached.
     """
-    consumer = _consumer(bootstrap)
+    consumer = _consumer(kafka)
     try:
         partitions = _partitions(consumer, topic)
         consumer.assign(partitions)
@@ -54,9 +55,9 @@ def _until(consumer: KafkaConsumer, ends: dict[TopicPartition, int]) -> Iterable
     return rows
 
 
-def _consumer(bootstrap: str) -> KafkaConsumer:
+def _consumer(kafka: Mapping[str, Any]) -> KafkaConsumer:
     return KafkaConsumer(
-        bootstrap_servers=bootstrap.split(","),
+        **kafka,
         group_id=None,
         enable_auto_commit=False,
         fetch_max_bytes=16 * 1024 * 1024,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -63,19 +63,19 @@ class Publisher:
     """Publishes a plan and writes the ledger.
 
     Args:
-        bootstrap: brokers.
+        kafka: client settings of kafka-python.
         topic: of the readings.
         path: the ledger's file, one JSON line per attempt before it is made and one per acknowledgement.
     """
 
-    def __init__(self, bootstrap: str, topic: str, path: Path) -> None:
+    def __init__(self, kafka: Mapping[str, Any], topic: str, path: Path) -> None:
         """Connect."""
         self.ledger = Ledger()
         self._topic = topic
         self._file: TextIO = path.open("a", encoding="utf-8")
         self._lock = threading.Lock()
         self._producer = KafkaProducer(
-            bootstrap_servers=bootstrap.split(","),
+            **kafka,
             acks="all",
             enable_idempotence=True,
             linger_ms=5,

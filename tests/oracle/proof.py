@@ -45,13 +45,13 @@ class Evidence:
 
 def gather(session: Session, settings: Settings) -> Evidence:
     """Read topics and tables back."""
-    topic = read_topic(settings.bootstrap_servers, settings.readings_topic)
+    topic = read_topic(settings.kafka_client_options(), settings.readings_topic)
     return Evidence(
         settings=settings,
         topic=topic,
-        ends=end_offsets(settings.bootstrap_servers, settings.readings_topic),
+        ends=end_offsets(settings.kafka_client_options(), settings.readings_topic),
         expected=expect(topic, settings.sensors),
-        rejected=read_topic(settings.bootstrap_servers, settings.rejected_topic),
+        rejected=read_topic(settings.kafka_client_options(), settings.rejected_topic),
         tables={table: scan(session, settings.cassandra_keyspace, table) for table in SCANNED},
     )
 

@@ -12,6 +12,7 @@ from cassandra.policies import WhiteListRoundRobinPolicy
 from cassandra.query import SimpleStatement, dict_factory
 
 from settings import Settings
+from storage.session import StoreConfig, access
 from tests.oracle.stream_input import Identity
 
 PAGE_ROWS = 2000
@@ -34,6 +35,7 @@ def session_of(settings: Settings) -> Iterator[Session]:
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         protocol_version=5,
         connect_timeout=30,
+        **access(StoreConfig.from_settings(settings)),
     )
     try:
         yield cluster.connect()

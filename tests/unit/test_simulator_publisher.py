@@ -60,7 +60,7 @@ def connected(limit: int = 100) -> tuple[Publisher, FakeClient, threading.Event]
         return made[0]
 
     stop = threading.Event()
-    publisher = Publisher("127.0.0.1:1", stop, limit, make)
+    publisher = Publisher({"bootstrap_servers": ["127.0.0.1:1"]}, stop, limit, make)
     assert publisher.connect()
     return publisher, made[0], stop
 
@@ -166,11 +166,11 @@ def test_it_waits_for_the_broker_at_the_start() -> None:
             raise refusals.pop(0)
         return FakeClient(**options)
 
-    assert Publisher("127.0.0.1:1", threading.Event(), producer=make).connect()
+    assert Publisher({"bootstrap_servers": ["127.0.0.1:1"]}, threading.Event(), producer=make).connect()
     stopped = threading.Event()
     stopped.set()
     refusals = [errors.KafkaTimeoutError()] * 100
-    assert Publisher("127.0.0.1:1", stopped, producer=make).connect() is False
+    assert Publisher({"bootstrap_servers": ["127.0.0.1:1"]}, stopped, producer=make).connect() is False
 
 
 def test_silence_is_said_once_in_a_while_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:

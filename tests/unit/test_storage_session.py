@@ -38,9 +38,11 @@ def test_config_comes_from_settings_and_travels_to_workers() -> None:
         cassandra_replication=3,
         readings_ttl_days=7,
         anomalies_ttl_days=8,
+        cassandra_login=lambda: {"username": "plant", "password": "hush", "tls": True, "ca": "PEM"},
     )
     config = StoreConfig.from_settings(settings)
     assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301  (our own bytes)
+    assert (config.username, config.password, config.tls, config.ca) == ("plant", "hush", True, "PEM")
     assert config.place == "10.0.0.1,10.0.0.2:9142/plant"
     assert hash(config) == hash(StoreConfig.from_settings(settings))
 
