@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-live bench-life bench-api bench-counts package screenshots image-packages settings-table java
+.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-live bench-life bench-api bench-counts package wheel screenshots image-packages settings-table java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -67,11 +67,13 @@ bench-live: setup ## which injected faults the running `make run` has seen
 bench-life: setup ## drift, feedback and poisoned trainings in figures; writes docs/drift.md
 	@exec $(BIN)/python -m benchmarks.life $(ARGS)
 
-package: setup ## a wheel and an archive of the environment for spark-submit, in dist/
+package: wheel ## a wheel and an archive of the environment for spark-submit, in dist/
+	@# Spark is the cluster's own, and the program comes as the wheel, not as this checkout.
+	tar -czf dist/environment.tar.gz -C $(VENV) --exclude=__pycache__ --exclude=site-packages/pyspark --exclude=stationwatch.pth .
+
+wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@rm -rf build stationwatch.egg-info
-	@# Spark is the cluster's own.
-	tar -czf dist/environment.tar.gz -C $(VENV) --exclude=__pycache__ --exclude=site-packages/pyspark .
 
 screenshots: setup java ## pictures of the page from a demo plant, in docs/images
 	@exec $(BIN)/python -m tests.browser.screenshots

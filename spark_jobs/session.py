@@ -90,12 +90,12 @@ def stream_session(
         driver_memory: of such a session, as `768m`.
         jars: paths of the Kafka source's jars, comma-separated; empty where spark-submit brings them.
         shuffle_partitions: tasks per batch.
-        local_checkpoint: the checkpoint lies on this machine's disk.
+        local_checkpoint: the checkpoint lies on this machine's disk; spark-submit's executors may be elsewhere.
         ui_port: of the page and the Prometheus servlet of such a session; 0 is none.
         java_options: further options of its driver.
     """
     conf = {**COMMON, "spark.sql.shuffle.partitions": str(shuffle_partitions)}
-    if local_checkpoint:
+    if local_checkpoint and not launched_by_submit():
         conf |= LOCAL_CHECKPOINT
     if jars:
         conf["spark.jars"] = jars

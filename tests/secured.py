@@ -21,6 +21,7 @@ from settings import Settings
 from tests.conftest import SHORT_LIVED
 
 USER = "plant"
+PLAIN = 16
 
 
 class Secrets(NamedTuple):
@@ -38,8 +39,8 @@ class Secrets(NamedTuple):
     cassandra: Path
 
     def words(self) -> list[bytes]:
-        """The passwords, which must show nowhere."""
-        return [path.read_bytes().strip() for path in (self.kafka, self.cassandra)]
+        """What must show nowhere: of each password the part before what is written otherwise where it is quoted."""
+        return [path.read_bytes()[:PLAIN] for path in (self.kafka, self.cassandra)]
 
 
 def make_secrets(folder: Path) -> Secrets:

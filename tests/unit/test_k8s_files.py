@@ -133,6 +133,20 @@ def test_settings_of_the_pods_exist() -> None:
         assert name.removeprefix(PREFIX).lower() in Settings.model_fields, name
 
 
+def test_secrets_of_the_servers_are_files_where_the_settings_say() -> None:
+    """Breaks when prod names a password's file that no pod mounts, or a password stands in a manifest."""
+    (generated,) = yaml.safe_load((K8S / "overlays/prod/kustomization.yaml").read_text())["configMapGenerator"]
+    literals = dict(literal.split("=", 1) for literal in generated["literals"])
+    files = {value for name, value in literals.items() if name.endswith("_FILE")}
+    assert {path.rpartition("/")[0] for path in files} == {"/run/secrets/servers"} and len(files) == 3
+    for name, workload in of_kind(*WORKLOADS).items():
+        mounts = {one["mountPath"] for one in container(workload)["volumeMounts"]}
+        assert "/run/secrets/servers" in mounts or name == "mlflow", name
+    template = yaml.safe_load(of_kind("ConfigMap")["executor"]["data"]["pod.yaml"])
+    (volume,) = template["spec"]["volumes"]
+    assert [one["key"] for one in volume["secret"]["items"]] == ["ca.pem"]
+
+
 def test_the_stream_keeps_its_checkpoint_on_shared_storage() -> None:
     """Breaks when an executor would not see the state that the driver's checkpoint holds."""
     claim = of_kind("PersistentVolumeClaim")["checkpoint"]

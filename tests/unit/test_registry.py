@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +158,29 @@ def test_password_of_a_server_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryUnavailable) as caught:
         Registry("http://user:hunter2@127.0.0.1:9", "m").champion()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_gets_the_login_and_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when a server that asks for a password gets none, or the refusal shows it."""
+    asked: list[str | None] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the library's name
+            asked.append(self.headers["Authorization"])
+            self.send_error(401)
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "0")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises((StationwatchError, RegistryUnavailable)) as caught:
+            Registry(f"http://127.0.0.1:{server.server_port}", "m", ("plant", "hunter2")).champion()
+        server.shutdown()
+    assert asked[0] == "Basic " + base64.b64encode(b"plant:hunter2").decode()
     assert "hunter2" not in str(caught.value)
 
 
