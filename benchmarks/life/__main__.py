@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.life import drift, feedback, poisoned, retraining
+from benchmarks.life import drift, feedback, poisoned, retraining, swap
 from benchmarks.life.page import with_figures
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "life.json"
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "feedback": feedback.measure,
     "poisoned": poisoned.measure,
     "retraining": retraining.measure,
+    "swap": swap.measure,
 }
 
 

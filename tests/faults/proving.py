@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cassandra.cluster import Session
 
+from local_stack.topics import create_topics
 from settings import Settings
 from tests.oracle import checks
 from tests.oracle.job import Job, api_of, rows_of
@@ -36,3 +37,16 @@ def hold(session: Session, settings: Settings, ledger: Ledger) -> Evidence:
         found = violations(evidence, ledger, stored_judging(session, settings), url)
     assert found == [], "\n".join(found)
     return evidence
+
+
+def twin_of(settings: Settings) -> Settings:
+    """The same stream, written elsewhere: another keyspace, dead-letter topic, checkpoint and home."""
+    twin = settings.model_copy(
+        update={
+            "cassandra_keyspace": f"{settings.cassandra_keyspace}_replay",
+            "rejected_topic": f"{settings.rejected_topic}.replay",
+            "checkpoint": str(settings.home / "checkpoint-replay"),
+        }
+    )
+    create_topics(twin)
+    return twin

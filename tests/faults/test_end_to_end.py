@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from cassandra.cluster import Session
 
-from local_stack.topics import create_topics
 from settings import Settings
-from tests.faults.proving import finish, hold
+from tests.faults.proving import finish, hold, twin_of
 from tests.oracle import corrupt
 from tests.oracle.job import (
     DRAIN_SECONDS,
@@ -97,19 +96,6 @@ def swap(job: Job, publisher: Publisher, part: Sequence[Planned]) -> None:
     job.process.wait_until("swap to version 2", swapped, SWAP_SECONDS)
     for piece in pieces:
         publisher.publish(piece)
-
-
-def twin_of(settings: Settings) -> Settings:
-    """The same stream, written elsewhere: another keyspace, dead-letter topic, checkpoint and home."""
-    twin = settings.model_copy(
-        update={
-            "cassandra_keyspace": f"{settings.cassandra_keyspace}_replay",
-            "rejected_topic": f"{settings.rejected_topic}.replay",
-            "checkpoint": str(settings.home / "checkpoint-replay"),
-        }
-    )
-    create_topics(twin)
-    return twin
 
 
 def assert_run_was_worth_it(evidence: Evidence, ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,17 @@ import pytest
 import requests
 from cassandra.cluster import Session
 
-from models.lifecycle.registry import CHAMPION, Registry
+from models.lifecycle.registry import CHAMPION, Registry, Version
 from settings import Settings
-from tests.oracle.job import Job, api_of, clock_ms, env_of, make_schema, rows_of, stream_of, train
+from tests.faults.proving import twin_of
+from tests.oracle.bad_artefacts import changed_in_the_store, registered_by_somebody
+from tests.oracle.job import Job, api_of, clock_ms, copy_judging, env_of, make_schema, rows_of, stream_of, train
 from tests.oracle.ledger import Publisher, chunks
 from tests.oracle.processes import running
 from tests.oracle.stream_input import Planned, Shape, plan
 
-SHAPE = Shape(stations=20, ticks=1100, bad=0.0, duplicates=0.0, conflicts=0.0, late=0.0)
+Identity = tuple[str, Any, int]
+SHAPE = Shape(stations=20, ticks=1500, bad=0.0, duplicates=0.0, conflicts=0.0, late=0.0)
 SECONDS = 300.0
 # Of the hour before: readings enough for a training, and a rest that flows while versions change.
 FIRST = 20 * 900
@@ -65,6 +69,19 @@ class Life:
             time.sleep(0.2)
         return time.monotonic() - began
 
+    def refusals(self, version: Version) -> list[str]:
+        """Why the stream did not take a version, a reason for each time."""
+        events = self.get(f"{self.url}/api/v1/models")["events"]
+        mine = [event for event in events if event["kind"] == "refused" and event["version"] == str(version.number)]
+        return [event["reason"] for event in mine]
+
+    def metric(self, name: str) -> float:
+        """A figure that the stream serves."""
+        address = re.search(r"metrics: (\S+)", self.job.process.log.read_text())
+        assert address is not None
+        (value,) = re.findall(rf"^{name} (\S+)$", requests.get(address[1], timeout=30).text, re.MULTILINE)
+        return float(value)
+
     def judged_by(self, version: int) -> bool:
         """Whether the newest stored reading of some partition is of this version."""
         newest: dict[int, tuple[int, int]] = {}
@@ -94,11 +111,10 @@ def life(proof_settings: Settings, session: Session, history: Path, tmp_path: Pa
         job.start()
         job.wait_until_drained()
         registry = Registry(settings.tracking_uri, settings.model_name)
-        yield Life(job, url, registry, publisher, iter(list(chunks(planned[FIRST:], 200))))
-        job.stop()
+        yield Life(job, url, registry, publisher, iter(list(chunks(planned[FIRST:], 600))))
 
 
-def test_a_challenger_earns_its_place_judges_and_goes_again(life: Life) -> None:
+def test_a_challenger_earns_its_place_judges_and_goes_again(life: Life, session: Session, tmp_path: Path) -> None:
     """Breaks when a swap needs a restart, rows do not say who judged, a bad artefact is used, or none returns."""
     trained = life.ask("/api/v1/jobs", json={"kind": "retrain"})
     assert trained["state"] == "succeeded", trained
@@ -111,27 +127,50 @@ def test_a_challenger_earns_its_place_judges_and_goes_again(life: Life) -> None:
     assert life.ask("/api/v1/models/previous:rollback")["state"] == "succeeded"
     life.flow_until(lambda: life.judged_by(1), "version 1 judges again")
 
-    refuse_a_tampered_champion(life)
+    refuse_what_is_no_version(life, tmp_path / "unpickled")
     life.job.wait_until_drained()
-    versions: dict[tuple[str, Any, int], set[int]] = {}
-    for row in rows_of(life.job.session, life.job.settings, "readings"):
+    life.job.stop()
+    found = versions_of(session, life.job.settings)
+    assert {version for versions in found.values() for version in versions} == {1, 2}
+    assert all(len(versions) == 1 for versions in found.values())
+    replay_without_mlflow(life, session, found)
+
+
+def refuse_what_is_no_version(life: Life, sentinel: Path) -> None:
+    """Whatever somebody puts behind the alias, past the retrainer: the stream refuses it once, says why and goes on."""
+    good = life.registry.fetch(life.registry.version(2))
+    registered = registered_by_somebody(good, sentinel)
+    refused = [(kind, life.registry.register(data, {}, {}, {}), why) for kind, (data, why) in registered.items()]
+    for kind, data in changed_in_the_store(good, sentinel).items():
+        made = life.registry.register(good, {}, {}, {})
+        next((life.job.settings.home / "mlflow").rglob(f"{made.run_id}/**/detector.zip")).write_bytes(data)
+        refused.append((kind, made, "was not opened"))
+    for kind, version, why in refused:
+        life.registry.set_alias(CHAMPION, version)
+        life.flow_until(lambda version=version: life.refusals(version), f"the refusal of {kind} is written down")
+        (reason,) = life.refusals(version)
+        assert why in reason, kind
+    assert life.metric("iot_model_swap_failures_total") == len(refused)
+    assert life.judged_by(1) and not any(life.judged_by(version.number) for _, version, _ in refused)
+    assert not sentinel.exists()
+
+
+def replay_without_mlflow(life: Life, session: Session, found: dict[Identity, set[int]]) -> None:
+    """The topic from its oldest offset, on another checkpoint, with MLflow away from the start to the end."""
+    settings = life.job.settings
+    twin = twin_of(settings).model_copy(update={"mlflow_tracking_uri": "http://127.0.0.1:9"})
+    copy_judging(settings, twin.cassandra_keyspace)
+    with stream_of(twin, session, "replay") as job:
+        job.start()
+        job.wait_until_drained()
+        job.process.wait_until("it asks in vain", lambda: "cannot look for a champion" in job.process.tail(1000), 60)
+        job.stop()
+    assert versions_of(session, twin) == found
+
+
+def versions_of(session: Session, settings: Settings) -> dict[Identity, set[int]]:
+    """Who judged each stored reading."""
+    versions: dict[Identity, set[int]] = {}
+    for row in rows_of(session, settings, "readings"):
         versions.setdefault((row["station_id"], row["event_time"], row["seq"]), set()).add(row["model_version"])
-    assert all(len(found) == 1 for found in versions.values())
-    assert {version for found in versions.values() for version in found} == {1, 2}
-
-
-def refuse_a_tampered_champion(life: Life) -> None:
-    """Somebody flips a byte of version 2 and moves the alias past the retrainer: the stream refuses and says why."""
-    folder = life.job.settings.home / "mlflow"
-    made = life.registry.register(life.registry.fetch(life.registry.version(2)), {}, {}, {})
-    file = next(folder.rglob(f"{made.run_id}/**/detector.zip"))
-    data = file.read_bytes()
-    file.write_bytes(data[:4000] + bytes([data[4000] ^ 1]) + data[4001:])
-    life.registry.set_alias(CHAMPION, made)
-
-    def refused() -> bool:
-        events = life.get(f"{life.url}/api/v1/models")["events"]
-        return any(event["kind"] == "refused" and event["version"] == str(made.number) for event in events)
-
-    life.flow_until(refused, "the refusal is written down")
-    assert life.judged_by(1) and not life.judged_by(made.number)
+    return versions

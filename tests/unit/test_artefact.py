@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import pickle
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import skops.io
@@ -25,6 +23,7 @@ from models.detection.prior import Prior
 from models.detection.sensors import DEFAULT_SENSORS
 from models.detection.state import ShardState
 from models.detection.training import fit_detector, fit_prior
+from tests.oracle.bad_artefacts import Sentinel, altered, with_features, with_pickled_arrays, with_spec
 
 Fitted = tuple[IsolationForest, Spec, Prior]
 
@@ -40,25 +39,6 @@ def fitted() -> Fitted:
 @pytest.fixture(scope="module")
 def artefact(fitted: Fitted) -> bytes:
     return pack(*fitted)
-
-
-class Sentinel:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return (Path.touch, (self.path,))
-
-
-def altered(artefact: bytes, **parts: bytes) -> bytes:
-    return Artefact.from_bytes(artefact, sha256_of(artefact))._replace(**parts).to_bytes()
-
-
-def with_spec(artefact: bytes, **fields: object) -> bytes:
-    spec = Spec.from_json(Artefact.from_bytes(artefact, sha256_of(artefact)).spec)
-    return altered(artefact, spec=msgspec.structs.replace(spec, **fields).to_json())
 
 
 def test_loaded_detector_judges_like_the_fitted_one(artefact: bytes, fitted: Fitted) -> None:
@@ -111,14 +91,7 @@ def test_pickle_is_never_unpickled(artefact: bytes, tmp_path: Path, registered: 
 def test_pickle_inside_a_numpy_file_is_never_unpickled(artefact: bytes, tmp_path: Path) -> None:
     """Breaks when an array of objects in a skops file is read with pickles allowed."""
     sentinel = tmp_path / "unpickled"
-    evil = io.BytesIO()
-    np.save(evil, np.array([Sentinel(sentinel)], dtype=object), allow_pickle=True)
-    forest = Artefact.from_bytes(artefact, sha256_of(artefact)).forest
-    rewritten = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(forest)) as source, zipfile.ZipFile(rewritten, "w") as target:
-        for name in source.namelist():
-            target.writestr(name, evil.getvalue() if name.endswith(".npy") else source.read(name))
-    data = altered(artefact, forest=rewritten.getvalue())
+    data = with_pickled_arrays(artefact, sentinel)
     with pytest.raises(ArtefactRefused):
         load(data, sha256_of(data))
     assert not sentinel.exists()
@@ -133,12 +106,9 @@ def test_untrusted_types_and_other_models_are_refused(artefact: bytes) -> None:
 
 
 @pytest.mark.parametrize("names", [FEATURES[::-1], [f"{name}:temperature" for name in FEATURES]])
-def test_wrong_features_are_refused(fitted: Fitted, names: Sequence[str]) -> None:
+def test_wrong_features_are_refused(artefact: bytes, names: Sequence[str]) -> None:
     """Breaks when a forest of other features, or of the same ones in another order, judges under this release."""
-    forest, spec, prior = fitted
-    other = copy.copy(forest)
-    other.feature_names_in_ = np.array(names, dtype=object)
-    data = pack(other, spec, prior)
+    data = with_features(artefact, list(names))
     with pytest.raises(ArtefactRefused, match=f"fitted on {len(FEATURES)} features"):
         load(data, sha256_of(data))
 
