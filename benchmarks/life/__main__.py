@@ -1,6 +1,7 @@
-"""Measure the model's life: `python -m benchmarks.life [--parts drift,feedback,poisoned]`.
+"""Measure the model's life: `python -m benchmarks.life [--parts drift,swap]`.
 
-Prints the figures, merges them into `benchmarks/results/life.json` and writes the table of docs/drift.md.
+Prints the figures and merges them into `benchmarks/results/life.json`; the tables of docs/drift.md and docs/models.md
+are written once all of their parts were measured here.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.life import drift, feedback, poisoned, retraining, swap
-from benchmarks.life.page import with_figures
+from benchmarks.life.page import with_figures, with_swap
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "life.json"
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "drift.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "drift": drift.measure,
     "feedback": feedback.measure,
     "poisoned": poisoned.measure,
     "retraining": retraining.measure,
     "swap": swap.measure,
+}
+PAGES: dict[str, tuple[frozenset[str], Callable[[str, dict[str, Any]], str]]] = {
+    "drift.md": (frozenset(PARTS) - {"swap"}, with_figures),
+    "models.md": (frozenset({"swap"}), with_swap),
 }
 
 
@@ -44,7 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {figure:34s} {value:.4g}" if isinstance(value, float) else f"  {figure:34s} {value}", flush=True)
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8"), known), encoding="utf-8")
+    for name, (parts, written) in PAGES.items():
+        page = DOCS / name
+        if parts <= known.keys():
+            page.write_text(written(page.read_text(encoding="utf-8"), known), encoding="utf-8")
+        else:
+            print(f"docs/{name} stays as it is, not measured here: {', '.join(sorted(parts - known.keys()))}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/drift.md, between its markers."""
+"""The tables of docs/drift.md and docs/models.md, between their markers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,46 @@ BEGIN, END = "<!-- figures: make bench-life -->", "<!-- end of figures -->"
 
 
 def with_figures(page: str, found: dict[str, Any]) -> str:
-    """Return the page with these figures instead of the ones it has.
+    """Return docs/drift.md with these figures instead of the ones it has.
 
     Raises:
         ValueError: the page has no markers.
     """
-    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     rows = [*_drift(found.get("drift")), *_feedback(found.get("feedback")), *_poisoned(found.get("poisoned"))]
-    rows += _retraining(found.get("retraining"))
+    return _with_table(page, [*rows, *_retraining(found.get("retraining"))])
+
+
+def with_swap(page: str, found: dict[str, Any]) -> str:
+    """Return docs/models.md with the figures of the swap instead of the ones it has.
+
+    Raises:
+        ValueError: the page has no markers.
+    """
+    return _with_table(page, [*_swap(found.get("swap"))])
+
+
+def _with_table(page: str, rows: list[tuple[str, str]]) -> str:
+    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     if not rows:
         return f"{page[:start]}\nNothing was measured yet.\n{page[end:]}"
     table = "\n".join(["| What | Figure |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
     return f"{page[:start]}\n{table}\n{page[end:]}"
+
+
+def _swap(found: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    if found is None:
+        return
+    yield (
+        f"seconds from the alias to the first stored batch of the other version, {found['swaps']} swaps at "
+        f"{found['swap_rate']:,} readings/s",
+        f"{found['swap_seconds']:.1f} (longest {found['swap_longest_seconds']:.1f})",
+    )
+    yield "batches that were stored meanwhile", f"{found['swap_most_batches_between']} at most"
+    yield (
+        "longest time between two stored batches around a swap",
+        f"{found['swap_longest_pause_seconds']:.1f} s (without a swap {found['calm_longest_pause_seconds']:.1f} s)",
+    )
+    yield "readings sent, and stored", f"{found['swap_readings_sent']:,}, {found['swap_readings_stored']:,}"
 
 
 def _drift(found: dict[str, Any] | None) -> Iterator[tuple[str, str]]:

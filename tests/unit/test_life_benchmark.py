@@ -1,4 +1,4 @@
-"""The figures of docs/drift.md come from the benchmark's results, and from nowhere else."""
+"""The figures of docs/drift.md and docs/models.md come from the benchmark's results, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.life.page import BEGIN, END, with_figures
+from benchmarks.life.page import BEGIN, END, with_figures, with_swap
+from benchmarks.life.swap import Batch, batches_of, swap_of
 
+MODELS = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "drift.md").read_text(encoding="utf-8")
 FEEDBACK = {
     "feedback_labels_a_plant": 200, "mode_flags_before": 100, "mode_flags_after": 10, "mode_flags_fewer": 0.9,
@@ -28,3 +30,29 @@ def test_the_page_shows_what_was_measured_and_nothing_old() -> None:
         assert page[page.index(END) :] == PAGE[PAGE.index(END) :]
     with pytest.raises(ValueError, match="substring"):
         with_figures("a page without markers", {})
+
+
+LOG = """\
+2026-11-27 19:30:26,500 INFO spark_jobs.batches: batch 8: 900 records, 900 readings, 0 dead letters, 2 flags, version 1, 0.61 s (ms: )
+2026-11-27 19:30:27,250 INFO spark_jobs.judging: model version 2 judges from here on (was 1)
+2026-11-27 19:30:28,000 INFO spark_jobs.batches: batch 9: 900 records, 900 readings, 0 dead letters, 2 flags, version 2, 0.61 s (ms: )
+"""  # noqa: E501
+
+
+def test_a_swap_is_read_from_the_streams_log() -> None:
+    """Breaks when the stream's line changes its form, or a delay or a pause is counted from the wrong batch."""
+    first, second = batches_of(LOG)
+    assert (first.version, second.version, second.time - first.time) == (1, 2, 1.5)
+    at = [100.0, 101.0, 102.2, 105.0, 106.0, 112.0]
+    batches = [Batch(time, 2 if time > 104 else 1) for time in at]
+    swap = swap_of(batches, 101.5, 2)
+    assert (swap.seconds, swap.between) == (3.5, 1)
+    assert swap.pause == pytest.approx(6.0)
+    with pytest.raises(ValueError, match="did not judge"):
+        swap_of(batches, 101.5, 3)
+    figures = {
+        "swap_rate": 1000, "swaps": 8, "swap_seconds": 1.24, "swap_longest_seconds": 2.0,
+        "swap_most_batches_between": 2, "swap_longest_pause_seconds": 1.5, "calm_longest_pause_seconds": 1.1,
+        "swap_readings_sent": 86000, "swap_readings_stored": 86000,
+    }  # fmt: skip
+    assert "| 1.2 (longest 2.0) |" in with_swap(MODELS, {"swap": figures})
