@@ -28,14 +28,17 @@ from models.detection.errors import (
 )
 from models.detection.prior import Prior
 from models.detection.sensors import Sensor
-from models.lifecycle.registry import Registry, Version
+from models.lifecycle.registry import CHAMPION, Registry, Version
 from spark_jobs.activations import Activations, Offsets
 from spark_jobs.challenger import Candidate, Challenger
 from storage import artefacts, stream
-from storage.model_events import REFUSED, ModelEvent, put_event
+from storage.model_events import REFUSED, ModelEvent, aliases_of, put_event
 from storage.session import Store
 
 log = logging.getLogger(__name__)
+
+TOLD_SECONDS = 0.5
+"""Between two looks at what the retrainer writes when it moves an alias: a promotion is felt within two batches."""
 
 
 class Judging:
@@ -53,6 +56,7 @@ class Judging:
         self._behind: Offsets = {}
         self._candidate: Candidate | None = None
         self._refused: set[int] = set()
+        self._told: int | None = None
         self._lock = threading.Lock()
         self.challenger = Challenger(lambda: self._registry, lambda: self._activations.newest())
 
@@ -167,6 +171,15 @@ class Judging:
         self.challenger.restarted()
         self._stale = True
 
+    def told(self) -> bool:
+        """Whether the retrainer has written down another champion since this was asked last; one small read.
+
+        Raises:
+            StoreUnavailable: Cassandra is away.
+        """
+        before, self._told = self._told, aliases_of(self._store, self._model_name).get(CHAMPION)
+        return self._told not in (before, self._activations.newest())
+
     def look(self, on_refused: Callable[[int, Exception], None]) -> None:
         """Look for another champion; verify it and let it wait for the next batch.
 
@@ -247,9 +260,16 @@ class Judging:
 def watch_champion(
     judging: Judging, pause_seconds: float, stop: threading.Event, on_refused: Callable[[int, Exception], None]
 ) -> None:
-    """Look for another champion until stopped; a dependency that is away is asked again."""
-    while not stop.wait(pause_seconds):
+    """Look for another champion until stopped; a dependency that is away is asked again.
+
+    MLflow is asked every `pause_seconds`, and at once when the retrainer says that the alias has moved.
+    """
+    next_look = time.monotonic() + pause_seconds
+    while not stop.wait(min(TOLD_SECONDS, pause_seconds)):
         try:
+            if not judging.told() and time.monotonic() < next_look:
+                continue
+            next_look = time.monotonic() + pause_seconds
             judging.look(on_refused)
             judging.challenger.look()
         except StationwatchError as error:

@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 from benchmarks.stream.latency import Sent, send
 from benchmarks.stream.plant import Running, command, count_rows, named, plant, store_of, stored, stream
 from local_stack.topics import create_topics
+from models.lifecycle.mirror import mirror
 from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry
 from settings import Settings
 
 RATE, SWAPS, EVERY_SECONDS = 1000, 8, 8.0
+SENDING_SECONDS = 100.0
 SETTLE_SECONDS, START_SECONDS, DRAIN_SECONDS = 20.0, 180.0, 60.0
 _BATCH = re.compile(r"^(\S+ \S+),(\d{3}) .*: batch \d+: .* version (\d+),", re.MULTILINE)
 
@@ -61,6 +63,8 @@ def measure() -> dict[str, Any]:
     batches = batches_of(log)
     swaps = [swap_of(batches, at, version) for at, version in moves]
     calm = [batch for batch in batches if moves[0][0] - SETTLE_SECONDS / 2 <= batch.time < moves[0][0]]
+    if len(calm) < 2:
+        raise SystemExit(f"the stream stored {len(calm)} batches in {SETTLE_SECONDS / 2:g} s: the machine is too busy")
     return {
         "swap_rate": RATE,
         "swaps": len(swaps),
@@ -103,23 +107,28 @@ def batches_of(log: str) -> list[Batch]:
 
 
 def _under_load(settings: Settings) -> tuple[int, list[tuple[float, int]], str]:
-    """Swap while readings flow; how many were sent, (when, to which version) of each swap, and the stream's log."""
+    """Swap as the retrainer does, while readings flow.
+
+    Returns:
+        How many were sent, (when, to which version) of each swap, and the stream's log.
+    """
     registry = Registry(settings.tracking_uri, settings.model_name)
     versions = {number: registry.version(number) for number in (1, 2)}
     first, sent, moves = Sent(), Sent(), []
     with stream(settings, "swap") as process:
         send(settings, RATE, 2.0, first, threading.Event())
         _until_stored(settings, process, first.count, START_SECONDS)
-        seconds = SETTLE_SECONDS + SWAPS * EVERY_SECONDS
-        sender = threading.Thread(target=send, args=(settings, RATE, seconds, sent, threading.Event()))
+        sender = threading.Thread(target=send, args=(settings, RATE, SENDING_SECONDS, sent, threading.Event()))
         sender.start()
         time.sleep(SETTLE_SECONDS)
-        for number in range(SWAPS):
-            version = versions[2 - number % 2]
-            moves.append((time.time(), version.number))
-            registry.set_alias(CHAMPION, version)
-            registry.drop_alias(CHALLENGER)
-            time.sleep(EVERY_SECONDS)
+        with closing(store_of(settings)) as store:
+            for number in range(SWAPS):
+                version = versions[2 - number % 2]
+                moves.append((time.time(), version.number))
+                registry.set_alias(CHAMPION, version)
+                registry.drop_alias(CHALLENGER)
+                mirror(registry, store, int(time.time() * 1000))
+                time.sleep(EVERY_SECONDS)
         sender.join()
         _until_stored(settings, process, first.count + sent.count, DRAIN_SECONDS)
         return first.count + sent.count, moves, process.text()

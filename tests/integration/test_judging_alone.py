@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ import pytest
 from local_stack.stack import Stack, endpoints_settings
 from models.detection.errors import RegistryUnavailable
 from models.detection.sensors import DEFAULT_SENSORS
+from models.lifecycle.mirror import mirror
 from models.lifecycle.registry import CHAMPION, Registry
 from models.lifecycle.train import Training, fit, register
 from settings import Settings
-from spark_jobs.judging import Judging
+from spark_jobs.judging import Judging, watch_champion
 from storage import stream
 from storage.model_events import events
 from storage.schema import apply_schema, read_migrations
@@ -77,3 +79,33 @@ def test_a_stream_that_judged_before_starts_without_mlflow(store: Store, trainin
     (event,) = events(store, NAME)
     assert (event.kind, event.model_version) == ("refused", bad.number)
     assert "goes on with 1" in event.reason and "was not opened" in event.reason
+
+
+def test_a_promotion_is_looked_for_when_the_retrainer_tells_of_it(
+    store: Store, training: Training, tmp_path: Path
+) -> None:
+    """Breaks when a promotion waits for the next look at MLflow, or what is told is looked up again and again."""
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow/mlflow.db", NAME)
+    first = register(registry, training, alias=CHAMPION)
+    mirror(registry, store, 1)
+    judging = Judging(store, lambda: registry, topic=TOPIC, model_name=NAME)
+    judging.identify(DEFAULT_SENSORS, 4, 1.0, never)
+    stream.activate(store, TOPIC, {0: 0}, first.number, 1)
+    judging = Judging(store, lambda: registry, topic=TOPIC, model_name=NAME)
+    assert not judging.told(), "it judges already"
+    second = register(registry, training, alias=CHAMPION)
+    assert not judging.told(), "moved past the retrainer: only MLflow knows"
+    mirror(registry, store, 2)
+    assert [judging.told() for _ in range(2)] == [True, False]
+
+    stop, took = threading.Event(), time.monotonic()
+    judging = Judging(store, lambda: registry, topic=TOPIC, model_name=NAME)
+    watch = threading.Thread(target=watch_champion, args=(judging, 600.0, stop, lambda version, error: None))
+    watch.start()
+    try:
+        while judging._candidate is None and time.monotonic() - took < 60.0:
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        watch.join()
+    assert judging._candidate is not None and judging._candidate.version == second.number
