@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A verified version and its `Detector.to_bytes()`."""
+    """A verified version: its number, its artefact's sha256 and its `Detector.to_bytes()`."""
 
     version: int
+    sha256: str
     detector: bytes
 
 
@@ -60,7 +61,12 @@ class Challenger:
                 log.warning("challenger %d is refused and does not judge in the shadow: %s", found.number, error)
                 return
             loaded.detector.forest.warm_up()
-            self._found = Candidate(found.number, loaded.detector.to_bytes())
+            self._found = Candidate(found.number, found.sha256, loaded.detector.to_bytes())
+
+    def verified(self, sha256: str) -> bytes | None:
+        """Return the challenger as `Detector.to_bytes()` if this is its artefact: it has been opened already."""
+        found = self._found
+        return found.detector if found is not None and found.sha256 == sha256 else None
 
     def shadow(self, context: SparkContext, share: float) -> Shadow | None:
         """Return the challenger for the tasks of a batch, None while there is none.

@@ -18,7 +18,6 @@ import msgspec
 from pyspark import Broadcast, SparkContext
 
 from models.detection import artefact
-from models.detection.detector import Detector
 from models.detection.errors import (
     ArtefactRefused,
     NotFound,
@@ -52,6 +51,7 @@ class Judging:
         self._model_name = model_name
         self._read()
         self._detectors: dict[int, bytes] = {}
+        self._verified: dict[str, bytes] = {}
         self._broadcast: dict[int, Broadcast[bytes]] = {}
         self._behind: Offsets = {}
         self._candidate: Candidate | None = None
@@ -94,13 +94,13 @@ class Judging:
         known = stream.stream_identity(self._store, self._topic)
         if known is None or self._activations.newest() is None:
             champion = self._first_champion(wait)
-            loaded = self._fetch(champion)
-            prior_sha256 = artefacts.put_artefact(self._store, "prior", loaded.prior.to_bytes())
+            prior = self._open(self._registry.fetch(champion), champion.sha256).prior
+            prior_sha256 = artefacts.put_artefact(self._store, "prior", prior.to_bytes())
             known = stream.claim_identity(
                 self._store,
                 stream.StreamIdentity(self._topic, _as_json(sensors), shards, budget, prior_sha256, _now_ms()),
             )
-            self._keep(champion, loaded)
+            self._candidate = self._candidate_of(champion)
         if known.shards != shards:
             raise StreamIdentityMismatch(
                 f"keyspace {self._store.config.keyspace} holds a stream of {known.shards} shards, set is {shards}: set "
@@ -199,13 +199,14 @@ class Judging:
             if self._candidate and champion.number == self._candidate.version:
                 return
         try:
-            loaded = self._fetch(champion)
+            candidate = self._candidate_of(champion)
         except (ArtefactRefused, NotFound) as error:
             self._refused.add(champion.number)
             on_refused(champion.number, error)
             self._audit(champion.number, error)
             return
-        self._keep(champion, loaded)
+        with self._lock:
+            self._candidate = candidate
 
     def _audit(self, version: int, error: Exception) -> None:
         """Write down why a version that was to judge does not."""
@@ -216,18 +217,29 @@ class Judging:
         )
         put_event(self._store, self._model_name, event)
 
-    def _keep(self, version: Version, loaded: artefact.LoadedArtefact) -> None:
-        # Fills the cache of compiled code that the workers of this machine load from.
-        loaded.detector.forest.warm_up()
-        with self._lock:
-            self._candidate = Candidate(version.number, loaded.detector.to_bytes())
+    def _candidate_of(self, version: Version) -> Candidate:
+        """Bring a version's artefact from the registry into Cassandra, verified, and open it unless it was opened.
 
-    def _fetch(self, version: Version) -> artefact.LoadedArtefact:
-        """Bring a version's artefact from the registry into Cassandra, verified."""
+        Raises:
+            ArtefactRefused: other bytes than were registered, or what cannot be used; nothing was stored.
+        """
         data = self._registry.fetch(version)
-        loaded = artefact.load(data, version.sha256)
+        # The same bytes by their hash: opening a thousand trees takes longer than all the rest of a swap.
+        detector = self._verified.get(version.sha256) or self.challenger.verified(version.sha256)
+        if detector is None:
+            self._open(data, version.sha256)
+        else:
+            self._verified[version.sha256] = detector
         artefacts.put_artefact(self._store, "detector", data)
         artefacts.put_version(self._store, self._model_name, version.number, version.sha256, version.run_id, _now_ms())
+        return Candidate(version.number, version.sha256, self._verified[version.sha256])
+
+    def _open(self, data: bytes, sha256: str) -> artefact.LoadedArtefact:
+        """Open an artefact and keep its detector for a swap to it, or back to it."""
+        loaded = artefact.load(data, sha256)
+        # Fills the cache of compiled code that the workers of this machine load from.
+        loaded.detector.forest.warm_up()
+        self._verified[sha256] = loaded.detector.to_bytes()
         return loaded
 
     def _first_champion(self, wait: Callable[[Exception], None]) -> Version:
@@ -247,14 +259,15 @@ class Judging:
     def _broadcasted(self, context: SparkContext, version: int) -> Broadcast[bytes]:
         if version not in self._broadcast:
             if version not in self._detectors:
-                self._detectors[version] = self._stored_detector(version).to_bytes()
+                self._detectors[version] = self._stored_detector(version)
             self._broadcast[version] = context.broadcast(self._detectors[version])
         return self._broadcast[version]
 
-    def _stored_detector(self, version: int) -> Detector:
+    def _stored_detector(self, version: int) -> bytes:
         row = artefacts.version(self._store, self._model_name, version)
-        _, data = artefacts.get_artefact(self._store, row.sha256)
-        return artefact.load(data, row.sha256).detector
+        if row.sha256 not in self._verified:
+            self._open(artefacts.get_artefact(self._store, row.sha256)[1], row.sha256)
+        return self._verified[row.sha256]
 
 
 def watch_champion(

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 
 from local_stack.stack import Stack, endpoints_settings
+from models.detection import artefact
+from models.detection.artefact import load
+from models.detection.detector import Detector
 from models.detection.errors import RegistryUnavailable
 from models.detection.sensors import DEFAULT_SENSORS
 from models.lifecycle.mirror import mirror
-from models.lifecycle.registry import CHAMPION, Registry
+from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry
 from models.lifecycle.train import Training, fit, register
 from settings import Settings
 from spark_jobs.judging import Judging, watch_champion
-from storage import stream
+from storage import artefacts, stream
 from storage.model_events import events
 from storage.schema import apply_schema, read_migrations
 from storage.session import Store, StoreConfig, connect
@@ -61,7 +64,7 @@ def test_a_stream_that_judged_before_starts_without_mlflow(store: Store, trainin
 
     alone = Judging(store, away, topic=TOPIC, model_name=NAME)
     assert alone.identify(DEFAULT_SENSORS, 4, 1.0, never).sha256 == training.prior.sha256
-    assert len(alone._stored_detector(first.number).forest.feature_names) > 5
+    assert len(Detector.from_bytes(alone._stored_detector(first.number)).forest.feature_names) > 5
     with pytest.raises(RegistryUnavailable):
         alone.look(lambda version, error: None)
 
@@ -109,3 +112,30 @@ def test_a_promotion_is_looked_for_when_the_retrainer_tells_of_it(
         stop.set()
         watch.join()
     assert judging._candidate is not None and judging._candidate.version == second.number
+
+
+def test_a_version_that_was_opened_is_not_opened_again(
+    store: Store, training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks when a promotion of the challenger, or a rollback, waits for a thousand trees; or hashes are not asked."""
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow/mlflow.db", NAME)
+    first = register(registry, training, alias=CHAMPION)
+    other = fit(simulated(1, 400, 5), DEFAULT_SENSORS, trees=10, budget=1.0, seed=2)
+    second = register(registry, other, alias=CHALLENGER)
+    judging = Judging(store, lambda: registry, topic=TOPIC, model_name=NAME)
+    judging.identify(DEFAULT_SENSORS, 4, 1.0, never)
+    stream.activate(store, TOPIC, {0: 0}, first.number, 1)
+    judging._read()
+    judging.challenger.look()
+
+    def opened(data: bytes, sha256: str) -> None:
+        raise AssertionError("opened again")
+
+    monkeypatch.setattr(artefact, "load", opened)
+    registry.set_alias(CHAMPION, second)
+    judging.look(lambda version, error: None)
+    waits = judging._candidate
+    assert waits is not None and waits.version == second.number
+    assert artefacts.get_artefact(store, second.sha256)[1] == other.artefact
+    monkeypatch.undo()
+    assert waits.detector == load(other.artefact, second.sha256).detector.to_bytes()
