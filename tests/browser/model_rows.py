@@ -6,6 +6,7 @@ import json
 
 from models.detection.drift_report import DriftSummary as Summary
 from models.lifecycle.gates import Gate, GateReport, Limits
+from storage import stream
 from storage.drift import DriftSummary, put_report
 from storage.model_events import GATED, PROMOTED, ModelCard, ModelEvent, put_aliases, put_card, put_event
 from storage.session import Store
@@ -32,8 +33,9 @@ REFUSED = GateReport(
 )
 
 
-def write_demo_model(store: Store, name: str, now_ms: int) -> None:
-    """Version 2 is champion, 3 was refused, 4 wants to judge; the last check found drift."""
+def write_demo_model(store: Store, name: str, topic: str, now_ms: int) -> None:
+    """Version 2 is champion and judges, 3 was refused, 4 wants to judge; the last check found drift."""
+    stream.activate(store, topic, dict.fromkeys(range(4), 0), 2, now_ms - 2 * HOUR_MS)
     for version, report in ((1, None), (2, PASSED), (3, REFUSED), (4, PASSED)):
         card = ModelCard(
             version, now_ms - (5 - version) * HOUR_MS, f"run{version}", f"{version}" * 64, f"job-{version}",

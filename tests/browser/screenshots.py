@@ -69,7 +69,7 @@ def take(settings: Settings) -> None:
     try:
         demo = Demo(store, settings.readings_topic, now())
         demo.write()
-        write_demo_model(store, settings.model_name, demo.now_ms)
+        write_demo_model(store, settings.model_name, settings.readings_topic, demo.now_ms)
         worst = max(by_station(store, "station-0003", demo.now_ms - 600_000, demo.now_ms), key=lambda row: row.severity)
         with (
             repeated(lambda: demo.advance(now()), 1.0),

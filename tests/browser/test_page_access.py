@@ -39,7 +39,7 @@ def troubled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     demo.advance(demo.now_ms)
     row = demo.strike(3, 5.0, demo.now_ms)
     write_demo_alarms(store, demo.now_ms)
-    write_demo_model(store, settings.model_name, demo.now_ms)
+    write_demo_model(store, settings.model_name, settings.readings_topic, demo.now_ms)
     views = {
         "plant": "/",
         "wall": "/?wall=1",

@@ -21,10 +21,11 @@ def text(browser: Chrome, selector: str) -> str:
 def test_the_model_is_shown_and_a_job_is_asked_for_and_followed(plant: Plant, browser: Chrome) -> None:
     """Breaks when versions, gates or drift are missing, a button files nothing, or the page does not follow the job."""
     name = plant.settings.model_name
-    write_demo_model(plant.store, name, now())
+    write_demo_model(plant.store, name, plant.settings.readings_topic, now())
     browser.get(plant.url)
     browser.find_element(By.LINK_TEXT, "Model").click()
     until(lambda: browser.current_url.endswith("/model"), 30, "the header leads to the model")
+    assert text(browser, "#now-head") == "Version 2 judges"
     assert (text(browser, "#champion"), text(browser, "#challenger")) == ("2", "4")
     assert "drift 0.41 (champion 0.62)" in text(browser, ".gates .refused")
     assert "0.62 standard deviations" in text(browser, "#drift-head + p")
