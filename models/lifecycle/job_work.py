@@ -120,7 +120,8 @@ class JobWork:
         self.tell("lets it be the challenger", 0.95)
         self.registry.set_alias(CHALLENGER, made)
         if self.settings.promote_automatically:
-            return self._promoted(made)
+            promoted = self._promoted(made)
+            return promoted._replace(result=result | promoted.result)
         self._mirrored()
         return Ended(SUCCEEDED, f"Version {made.number} is the challenger. {gates.reason}", result)
 
