@@ -13,7 +13,7 @@ from settings import Settings
 from tests.faults.proving import finish, hold
 from tests.faults.spark_cluster import WORKERS, Cluster, cluster, spark_env, sparks_python, submitted
 from tests.faults.test_end_to_end import swap
-from tests.oracle.job import Job, clock_ms, env_of, make_schema, train
+from tests.oracle.job import STOP_SECONDS, Job, clock_ms, env_of, make_schema, train
 from tests.oracle.ledger import Ledger, Publisher, chunks
 from tests.oracle.processes import ROOT, start
 from tests.oracle.stream_input import Shape, plan
@@ -39,6 +39,13 @@ class SubmittedJob(Job):
         # Under spark-submit jars come by its option.
         env = env_of(self.settings.model_copy(update={"spark_jars": ""})) | spark_env(self._folder)
         self._process = start(self.name, words, env, self.settings.home / f"{self.name}.log")
+
+    def stop(self) -> None:
+        """SIGTERM to the driver's Python, which ends its batch; the JVM that started it follows."""
+        (driver,) = [one for one in self.process.family() if one.name().startswith("python")]
+        driver.terminate()
+        self.process.popen.wait(timeout=STOP_SECONDS)
+        assert self.process.popen.returncode == 0, self.process.tail()
 
 
 def test_a_cluster_loses_an_executor_and_nothing_else(

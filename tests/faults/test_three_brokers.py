@@ -70,6 +70,6 @@ def replicas(settings: Settings) -> set[int]:
     admin = KafkaAdminClient(**settings.kafka_client_options())
     try:
         (topic,) = admin.describe_topics([settings.readings_topic])
-        return {len(partition["replicas"]) for partition in topic["partitions"]}
+        return {len(partition["replica_nodes"]) for partition in topic["partitions"]}
     finally:
         admin.close()
