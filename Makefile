@@ -73,6 +73,8 @@ package: wheel ## a wheel and an archive of the environment for spark-submit, in
 
 wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@# Spark's executors import from .zip and not from .whl, which is the same.
+	@cp dist/stationwatch-*.whl dist/stationwatch.zip
 	@rm -rf build stationwatch.egg-info
 
 screenshots: setup java ## pictures of the page from a demo plant, in docs/images

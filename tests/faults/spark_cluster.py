@@ -74,11 +74,10 @@ def submitted(master: str, package: Path, jars: str, libraries: Path) -> list[st
 
     Args:
         master: of the cluster.
-        package: what `make package` made: a wheel, and the archive of an environment.
+        package: what `make package` made: the program as .zip, and the archive of an environment.
         jars: of the Kafka source.
         libraries: folder with Spark's own Python; a full Spark has it in its own place, the installed pyspark has not.
     """
-    (wheel,) = package.glob("stationwatch-*.whl")
     conf = {
         "spark.pyspark.python": "./environment/bin/python",
         "spark.pyspark.driver.python": sys.executable,
@@ -91,7 +90,14 @@ def submitted(master: str, package: Path, jars: str, libraries: Path) -> list[st
         "spark.ui.enabled": "false",
     }
     words = [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
-    words += ["--archives", f"{package / 'environment.tar.gz'}#environment", "--py-files", str(wheel), "--jars", jars]
+    words += [
+        "--archives",
+        f"{package / 'environment.tar.gz'}#environment",
+        "--py-files",
+        str(package / "stationwatch.zip"),
+        "--jars",
+        jars,
+    ]
     return [
         "-c",
         _START,

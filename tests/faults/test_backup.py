@@ -30,7 +30,17 @@ def test_a_snapshot_brings_every_row_back(tmp_path: Path) -> None:
 
     def nodetool(*arguments: str) -> str:
         classes = os.pathsep.join(map(str, jars("cassandra", settings.cache)))
-        command = [find_java(), "-cp", classes, "org.apache.cassandra.tools.NodeTool", "-p", str(jmx_port), *arguments]
+        options = stack.servers["cassandra"].folder / "jvm.options"  # Cassandra's classes need them wherever they run
+        command = [
+            find_java(),
+            f"@{options}",
+            "-cp",
+            classes,
+            "org.apache.cassandra.tools.NodeTool",
+            "-p",
+            str(jmx_port),
+            *arguments,
+        ]
         env = {**os.environ, "HOME": str(tmp_path)}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
