@@ -42,10 +42,17 @@ class SubmittedJob(Job):
 
     def stop(self) -> None:
         """SIGTERM to the driver's Python, which ends its batch; the JVM that started it follows."""
-        (driver,) = [one for one in self.process.family() if one.name().startswith("python")]
+        (driver,) = [one for one in self.process.family() if _is_driver(one)]
         driver.terminate()
         self.process.popen.wait(timeout=STOP_SECONDS)
         assert self.process.popen.returncode == 0, self.process.tail()
+
+
+def _is_driver(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith("python") and process.cmdline()[-1].endswith("detect_anomalies.py")
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_cluster_loses_an_executor_and_nothing_else(
