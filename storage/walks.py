@@ -7,7 +7,8 @@ it is not met at all: neither hides another row, nor shows one twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, groupby, islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from storage.anomalies import (
@@ -18,6 +19,14 @@ from storage.anomalies import (
     found_row,
     time_slot,
 )
+from storage.marks import (
+    MARK_COLUMNS,
+    SELECT_THESE_OF_PLANT,
+    SELECT_THESE_OF_STATION,
+    Mark,
+    whole_of_plant,
+    whole_of_station,
+)
 from storage.session import Store
 from storage.times import DAY_MS, HOUR_MS, cql_date, floored, year_of
 
@@ -25,6 +34,8 @@ Item = TypeVar("Item")
 LEAST_SEQ = -(2**63)
 FEWEST_ROWS = 16
 MOST_ROWS_GROWN_TO = 128
+LEAST_MARKS = 512
+"""Marks cost little and most may not be kept: asking once for many is cheaper than asking often for few."""
 MOST_HOURS_AT_ONCE = 16
 MOST_DAYS_AT_ONCE = 8
 
@@ -39,15 +50,6 @@ class Place(NamedTuple):
     event_ms: int
     station_id: str | None = None
     seq: int = LEAST_SEQ
-
-
-class Mark(NamedTuple):
-    """What tells whether an anomaly is worth reading whole: its identity, and its severity as stored, 0 to 100."""
-
-    station_id: str
-    event_ms: int
-    seq: int
-    severity: float
 
 
 Row = TypeVar("Row", bound=AnomalyRow | Mark)
@@ -90,18 +92,7 @@ def _reads(columns: str, made: Callable[[Sequence[Any]], Row]) -> _Reads[Row]:
 
 
 _ROWS = _reads(FOUND_COLUMNS, found_row)
-_MARKS = _reads("SELECT station_id, toUnixTimestamp(event_time), seq, severity", Mark._make)
-SELECT_THESE_OF_PLANT = (
-    FOUND_COLUMNS
-    + """
-FROM anomalies_by_time WHERE hour = ? AND slot = ? AND (event_time, station_id, seq) IN ?"""
-)
-SELECT_THESE_OF_STATION = (
-    FOUND_COLUMNS
-    + """
-FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) IN ?"""
-)
-
+_MARKS = _reads(MARK_COLUMNS, Mark._make)
 STATEMENTS = (*_ROWS[:-1], *_MARKS[:-1], SELECT_THESE_OF_PLANT, SELECT_THESE_OF_STATION)
 
 
@@ -128,8 +119,8 @@ def walk_plant(
     if keep is None:
         yield from _plant(store, _ROWS, start_ms, place, wanted)
         return
-    for marked in _plant(store, _MARKS, start_ms, place, wanted):
-        yield _whole(store, marked, keep, SELECT_THESE_OF_PLANT, _of_plant)
+    for marked in _plant(store, _MARKS, start_ms, place, max(wanted, LEAST_MARKS)):
+        yield from _kept(marked, keep, wanted, partial(whole_of_plant, store))
 
 
 def walk_station(
@@ -139,8 +130,8 @@ def walk_station(
     if keep is None:
         yield from _station(store, _ROWS, station_id, start_ms, place, wanted)
         return
-    for marked in _station(store, _MARKS, station_id, start_ms, place, wanted):
-        yield _whole(store, marked, keep, SELECT_THESE_OF_STATION, _of_station)
+    for marked in _station(store, _MARKS, station_id, start_ms, place, max(wanted, LEAST_MARKS)):
+        yield from _kept(marked, keep, wanted, partial(whole_of_station, store))
 
 
 def latest(store: Store, limit: int, now_ms: int) -> list[AnomalyRow]:
@@ -232,34 +223,16 @@ def _merged(sources: list[list[Row]], limit: int, end: Place, partitions: int) -
     return Stretch(rows, place_after(rows[-1]), partitions, len(rows)), True
 
 
-def _whole(
-    store: Store,
-    marked: Stretch[Mark],
-    keep: Keep,
-    cql: str,
-    split: Callable[[Mark], tuple[tuple[Any, ...], tuple[Any, ...]]],
-) -> Stretch[AnomalyRow]:
-    """The stretch with its anomalies read whole, those that are kept.
-
-    Args:
-        store: where from.
-        marked: what was met.
-        keep: whether an anomaly of this severity is kept.
-        cql: reads anomalies of one partition.
-        split: partition key of a mark, and what `cql` looks for in that partition.
-    """
-    keys = sorted(split(mark) for mark in marked.rows if keep(mark.severity))
-    asked = [(*key, [place for _, place in several]) for key, several in groupby(keys, lambda pair: pair[0])]
-    rows = map(found_row, chain.from_iterable(store.rows_of_all(cql, asked)))
-    return Stretch(sorted(rows, key=_order), marked.place, marked.partitions, marked.looked_at)
-
-
-def _of_plant(mark: Mark) -> tuple[tuple[int, int], tuple[int, str, int]]:
-    return (floored(mark.event_ms, HOUR_MS), time_slot(mark.station_id)), (mark.event_ms, mark.station_id, mark.seq)
-
-
-def _of_station(mark: Mark) -> tuple[tuple[str, Any], tuple[int, int]]:
-    return (mark.station_id, cql_date(mark.event_ms)), (mark.event_ms, mark.seq)
+def _kept(
+    marked: Stretch[Mark], keep: Keep, wanted: int, whole: Callable[[Iterable[Mark]], Iterable[AnomalyRow]]
+) -> Iterator[Stretch[AnomalyRow]]:
+    """Yield the anomalies of a stretch that are kept, read whole, `wanted` of them at a time."""
+    kept = [mark for mark in marked.rows if keep(mark.severity)]
+    for at in range(wanted, len(kept), wanted):
+        several = kept[at - wanted : at]
+        yield Stretch(sorted(whole(several), key=_order), place_after(several[-1]), 0, 0)
+    last = kept[(len(kept) - 1) // wanted * wanted :] if kept else []
+    yield Stretch(sorted(whole(last), key=_order), marked.place, marked.partitions, marked.looked_at)
 
 
 def _order(row: AnomalyRow | Mark) -> tuple[int, str, int]:
