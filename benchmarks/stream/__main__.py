@@ -36,12 +36,12 @@ PARTS: dict[str, Part] = {
     "stages": lambda settings, stack, asked: stages(),
     "throughput": lambda settings, stack, asked: throughput(settings, stack, 2000, asked.readings, asked.turns),
     "latency": lambda settings, stack, asked: [latency(settings, stack, rate, asked.seconds) for rate in asked.rates],
-    "stations": lambda settings, stack, asked: by_stations(settings, stack, asked.stations, asked.readings // 4),
+    "stations": lambda settings, stack, asked: by_stations(settings, stack, asked.stations, asked.readings // 2),
     "partitions": lambda settings, stack, asked: by_cores(settings, stack, 2000, asked.readings // 2),
     "startup": lambda settings, stack, asked: start_up(settings, stack),
     "soak": lambda settings, stack, asked: soak(settings, stack, 1000, asked.soak),
 }
-WHOLE = {"readings": 600_000, "turns": 2, "seconds": 120.0, "soak": 1800.0}
+WHOLE = {"readings": 800_000, "turns": 2, "seconds": 120.0, "soak": 1800.0}
 QUICK = {"readings": 150_000, "turns": 1, "seconds": 30.0, "soak": 60.0}
 
 

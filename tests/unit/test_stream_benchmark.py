@@ -16,7 +16,7 @@ STAMP = {"date": "2026-01-02", "commit": "abc1234", "cores": 2, "load": 0.4}
 def run(rate: int, stream: float, cassandra: float) -> dict[str, Any]:
     stages_us = {"parse": 2.5, "state": 4.25}
     cpu = {"stream": stream, "cassandra": cassandra, "kafka": 1.0}
-    return {"readings_per_second": rate, "cpu_us": cpu, "stages_us": stages_us}
+    return {"readings_per_second": rate, "cold_readings_per_second": rate, "cpu_us": cpu, "stages_us": stages_us}
 
 
 @pytest.fixture
