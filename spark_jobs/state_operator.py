@@ -52,7 +52,9 @@ def state_operator(sensors: tuple[Sensor, ...], prior: Prior) -> Operator:
         records = in_kafka_order(frames)
         shard = ShardState.from_bytes(state.get[0], sensors, prior) if state.exists else ShardState(sensors, prior)
         loaded = time.perf_counter()
-        output = take_records(shard, validator, records, flush=state.hasTimedOut)
+        newest_ms = int(records.record_ms.max()) if len(records.offset) else 0
+        behind_ms = max(0, int(time.time() * 1000) - newest_ms)
+        output = take_records(shard, validator, records, flush=state.hasTimedOut, behind_ms=behind_ms)
         state.update((shard.to_bytes(),))
         if shard.unflushed():
             state.setTimeoutDuration(STATION_ROW_PAUSE_MS)
@@ -81,7 +83,9 @@ def in_kafka_order(frames: Iterator[pd.DataFrame]) -> Records:
     )
 
 
-def take_records(shard: ShardState, validator: Validator, records: Records, *, flush: bool) -> ShardOutput:
+def take_records(
+    shard: ShardState, validator: Validator, records: Records, *, flush: bool, behind_ms: int = 0
+) -> ShardOutput:
     """Validate records, move the shard's state by the readings among them, and say what became of each record.
 
     Args:
@@ -89,6 +93,8 @@ def take_records(shard: ShardState, validator: Validator, records: Records, *, f
         validator: of the shard's sensors.
         records: in Kafka order.
         flush: write every station row that is not up to date, however young the last one is.
+        behind_ms: how old the newest record is. Station rows follow each other at half of it: a stream that catches up
+            by an hour writes a handful of rows per station, each at most half again as old as the stream itself.
     """
     began = time.perf_counter()
     read = read_all(validator, records.key, records.value, records.record_ms, shard)
@@ -109,7 +115,7 @@ def take_records(shard: ShardState, validator: Validator, records: Records, *, f
         accepted=accepted,
         rejected=_rejected(records, sorted(read.rejected + _conflicts(read, taken))),
         minutes=_minutes(taken.closed) if not len(forgotten.minute) else _joined(taken.closed, forgotten),
-        stations=_stations(shard, now_ms, flush=flush),
+        stations=_stations(shard, now_ms, max(STATION_ROW_PAUSE_MS, behind_ms // 2), flush=flush),
         counts=np.array(
             [
                 len(records.offset),
@@ -186,10 +192,10 @@ def _minutes(minutes: Minutes) -> pa.Table:
     return pa.table(columns, schema=MINUTES)
 
 
-def _stations(shard: ShardState, now_ms: int | None, *, flush: bool) -> pa.Table:
+def _stations(shard: ShardState, now_ms: int | None, pause_ms: int, *, flush: bool) -> pa.Table:
     """Station rows that are due, with their open minutes and their own statistics."""
     now_ms = _FAR_FUTURE_MS if flush or now_ms is None else now_ms
-    due = shard.due(now_ms, STATION_ROW_PAUSE_MS)
+    due = shard.due(now_ms, pause_ms)
     if not len(due):
         return STATIONS.empty_table()
     open_by_station: dict[str, list[dict[str, object]]] = {}
