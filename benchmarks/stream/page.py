@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
+CPU_SIDES = ("stream", "java", "python", "cassandra", "kafka")
 STAGES = ("load", "parse", "state", "pack", "unpack", "score", "write")
 _HEAD = """# How fast the stream is
 
@@ -60,14 +61,14 @@ def _throughput(parts: dict[str, Any]) -> Iterator[str]:
     rows = []
     for path, name in names.items():
         runs = found["runs"][path]
-        cpu = [median(run["cpu_us"].get(side, 0) for run in runs) for side in ("stream", "cassandra", "kafka")]
+        cpu = [median(run["cpu_us"].get(side, 0) for run in runs) for side in CPU_SIDES]
         ratio = round(found["ratio"][path], 1) if path in found["ratio"] else 1.0
         each = ", ".join(f"{run['readings_per_second']:,}" for run in runs)
         cold = round(median(run["cold_readings_per_second"] for run in runs))
         rates = found["readings_per_second"][path], each, ratio, cold
         rows.append((name, *rates, *(round(value, 1) for value in cpu)))
     head = ("readings/s", "each turn", "× reference", "from the command", "CPU µs a reading: Spark")
-    yield table(("path", *head, "Cassandra", "Kafka"), rows)
+    yield table(("path", *head, "its Java", "its Python", "Cassandra", "Kafka"), rows)
     yield "Time of the tasks by stage, µs a reading (all batches, the first included):"
     stages = [
         (names[path], *(found["runs"][path][-1]["stages_us"].get(stage) for stage in STAGES))

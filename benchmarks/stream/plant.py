@@ -110,6 +110,14 @@ class Running:
         """CPU seconds so far and resident MiB of the process and all it started."""
         return usage_of(self._process.pid)
 
+    def shares(self) -> dict[str, float]:
+        """CPU seconds so far of Java and of Python among the process and all it started."""
+        seconds = {"java": 0.0, "python": 0.0}
+        for process in family_of(self._process.pid):
+            with suppress(psutil.NoSuchProcess):
+                seconds["java" if process.name() == "java" else "python"] += _seconds(process)
+        return seconds
+
     def metrics(self) -> dict[str, float]:
         """Its Prometheus samples, `name{labels}` → value; empty before it serves any."""
         address = re.search(r"metrics: (\S+)", self.text())
@@ -167,10 +175,14 @@ def usage_of(pid: int) -> tuple[float, float]:
     seconds = resident = 0.0
     for process in family_of(pid):
         with suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            seconds += times.user + times.system + times.children_user + times.children_system
+            seconds += _seconds(process)
             resident += process.memory_info().rss / 2**20
     return seconds, resident
+
+
+def _seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def stored(store: Store, topic: str) -> dict[int, int]:

@@ -140,7 +140,8 @@ def _timed(began: float, marks: list[tuple[float, int]], usages: list[dict[str, 
 
 def _usage(process: Running, stack: Stack) -> dict[str, float]:
     pids = {name: stack.pid(name) for name in SERVERS}
-    return {"stream": process.usage()[0]} | {name: usage_of(pid)[0] for name, pid in pids.items() if pid}
+    shares = process.shares()
+    return {"stream": sum(shares.values())} | shares | {name: usage_of(pid)[0] for name, pid in pids.items() if pid}
 
 
 def _kept(path: str, settings: Settings, backlog: Backlog, drained: dict[str, Any]) -> dict[str, Any]:
