@@ -86,7 +86,7 @@ def drain(settings: Settings, stack: Stack) -> dict[str, Any]:
             time.sleep(POLL_SECONDS)
         metrics = process.metrics()
         resident = process.usage()[1]
-    return _timed(process.began, marks, usages) | {
+    return timed(process.began, marks, usages) | {
         "resident_mib": round(resident),
         "accepted": sum(value for name, value in metrics.items() if name.startswith("iot_readings_scored_total")),
         "stages_us": {
@@ -113,15 +113,24 @@ def _reference(settings: Settings, stack: Stack) -> dict[str, Any]:
     for line in _lines(report):
         total += line["rows"]
         marks.append((line["time"], total))
-    return _timed(process.began, marks, usages[: len(marks)])
+    return timed(process.began, marks, usages[: len(marks)])
 
 
 def _lines(report: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in report.read_text().splitlines() if line.endswith("}")]
 
 
-def _timed(began: float, marks: list[tuple[float, int]], usages: list[dict[str, float]]) -> dict[str, Any]:
-    """Rates and costs behind the warming part, and what a reading costs when all counts."""
+def timed(began: float, marks: list[tuple[float, int]], usages: list[dict[str, float]]) -> dict[str, Any]:
+    """Say what a drain cost, its warming part left out.
+
+    Args:
+        began: when the path was started, s.
+        marks: when each batch was stored, s, and how many readings were stored by then.
+        usages: CPU seconds of each process at the same moments.
+
+    Raises:
+        SystemExit: nothing is left behind the warming part.
+    """
     last, total = marks[-1]
     warm = next(at for at, (_, done) in enumerate(marks) if done >= WARMING * total)
     first, held = marks[warm]

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.stream.page import performance_page
 from benchmarks.stream.scaling import BUSY, scaling_page
 from benchmarks.stream.stages import COLUMNS, ONE_BY_ONE, stages
+from benchmarks.stream.throughput import timed
 
 STAMP = {"date": "2026-01-02", "commit": "abc1234", "cores": 2, "load": 0.4}
 
@@ -48,6 +49,17 @@ def test_the_plan_follows_from_the_figures(parts: dict[str, Any]) -> None:
     # 50 bytes · 10⁶ readings/s · 30 days · 3 replicas.
     assert float(million[6].replace(",", "")) == pytest.approx(50 * 1e6 * 86_400 * 30 * 3 / 1e12, abs=0.1)
     assert int(million[5].replace(",", "")) * 2 >= float(million[6].replace(",", ""))
+
+
+def test_the_clock_starts_behind_the_first_quarter() -> None:
+    """Breaks when the compilation of a path's own code counts in its rate, or not in that from the command."""
+    marks = [(110.0, 100), (112.0, 200), (113.0, 500), (114.0, 800)]
+    usages = [{"stream": used, "kafka": 1.0} for used in (9.0, 9.5, 9.6, 9.8)]
+    found = timed(100.0, marks, usages)
+    assert found["readings_per_second"] == 300
+    assert found["cold_readings_per_second"] == 57
+    assert found["cpu_us"] == {"stream": 500.0, "kafka": 0.0}
+    assert (found["batches"], found["first_batch_seconds"], found["drain_seconds"]) == (2, 10.0, 2.0)
 
 
 def test_without_figures_the_plan_says_what_to_run() -> None:
