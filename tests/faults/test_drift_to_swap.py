@@ -146,7 +146,7 @@ def test_a_plant_that_changes_gets_a_model_that_knows_it(
     train(settings, tmp_path / "history.csv", seed=1)
     plant = Plant(clock_ms())  # The same, up to this moment: training took a while.
     with (
-        Publisher(settings.bootstrap_servers, settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
+        Publisher(settings.kafka_client_options(), settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
         stream_of(settings, session, "stream") as job,
         api_of(settings) as url,
     ):
