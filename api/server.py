@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ THREADS = 700
 few work at once. A waiting thread costs some 50 KiB; 16 of them would be occupied by 16 clients that send nothing."""
 
 GRACEFUL_SECONDS = 10
+SWITCH_SECONDS = 0.001
+"""How long a thread may hold the interpreter while others wait: a short answer has some ten turns to wait for."""
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -44,6 +47,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         """Make the application, in the worker."""
         from api.app import COUNT_KEEPER, LIVE_FEED, create_app, store_handle
 
+        sys.setswitchinterval(SWITCH_SECONDS)
         handle = store_handle(self._settings)
         handle.start()
         app = create_app(self._settings, handle)

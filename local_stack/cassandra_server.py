@@ -38,11 +38,11 @@ class CassandraServer(LocalServer):
         ]
 
     def answers(self, timeout_seconds: float) -> bool:
-        """Return whether a CQL query is answered."""
+        """Return whether a CQL query is answered, with a login to the user of the settings and to nobody else."""
         mine = self._settings.model_copy(update={"cassandra_hosts": HOST, "cassandra_port": self.port})
-        return cassandra_answers(mine, timeout_seconds) or (
-            bool(mine.cassandra_user) and self.process.find() is not None and _took_over(mine, timeout_seconds)
-        )
+        if mine.cassandra_user:
+            return self.process.find() is not None and _took_over(mine, timeout_seconds)
+        return cassandra_answers(mine, timeout_seconds)
 
     def _security(self) -> dict[str, str]:
         """The lines of the configuration about logins and TLS."""

@@ -31,21 +31,28 @@ def answers(config: StoreConfig, timeout_seconds: float) -> bool:
 
 
 def take_over(config: StoreConfig, timeout_seconds: float) -> bool:
-    """Make `config.username` the superuser of a new Cassandra, in place of the one that everybody knows.
+    """Make `config.username` the superuser of a Cassandra of one's own, in place of the one that everybody knows.
+
+    May be called again: what an earlier call left half done is finished.
 
     Returns:
-        whether it was done; False as well when there is no well-known one any more.
+        whether that user is let in and the well-known one is gone.
     """
     try:
-        with _session(replace(config, username=_WELL_KNOWN, password=_WELL_KNOWN), timeout_seconds) as session:
-            name, password = config.username.replace('"', '""'), config.password.replace("'", "''")
-            options = f"PASSWORD = '{password}' AND LOGIN = true AND SUPERUSER = true"
-            session.execute(f'CREATE ROLE IF NOT EXISTS "{name}" WITH {options}')
+        if not answers(config, timeout_seconds):
+            _make_superuser(config, timeout_seconds)
         with _session(config, timeout_seconds) as session:
             session.execute(f"DROP ROLE IF EXISTS {_WELL_KNOWN}")
     except (NoHostAvailable, DriverException, OSError):
         return False
     return True
+
+
+def _make_superuser(config: StoreConfig, timeout_seconds: float) -> None:
+    name, password = config.username.replace('"', '""'), config.password.replace("'", "''")
+    with _session(replace(config, username=_WELL_KNOWN, password=_WELL_KNOWN), timeout_seconds) as session:
+        options = f"PASSWORD = '{password}' AND LOGIN = true AND SUPERUSER = true"
+        session.execute(f'CREATE ROLE IF NOT EXISTS "{name}" WITH {options}')
 
 
 @contextmanager
