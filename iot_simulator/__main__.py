@@ -88,7 +88,7 @@ def _replay(chosen: argparse.Namespace, settings: Settings) -> int:
 
 
 def _history(chosen: argparse.Namespace, settings: Settings) -> int:
-    from iot_simulator.history import stretches, write_history
+    from iot_simulator.history import stretches, with_every_hour, write_history
 
     process = _process(chosen, settings, range(chosen.stations))
     span = chosen.days * 86_400.0
@@ -98,7 +98,11 @@ def _history(chosen: argparse.Namespace, settings: Settings) -> int:
         raise SettingsError(f"--days {chosen.days} at a cadence of {chosen.cadence:g} s is no reading; take more days")
     if (chosen.stretches is None) != (chosen.stretch_rows is None):
         raise SettingsError("--stretches and --stretch-rows go together; give both or neither")
+    if chosen.hour_rows and not chosen.stretches:
+        raise SettingsError("--hour-rows adds to --stretches; without them every hour is written as it is")
     parts = stretches(first, ticks, chosen.stretches, chosen.stretch_rows) if chosen.stretches else [(first, ticks)]
+    if chosen.hour_rows:
+        parts = with_every_hour(parts, first, ticks, chosen.hour_rows, chosen.cadence)
     faults = [parse_fault(text, settings.sensors, chosen.stations) for text in chosen.fault]
     plan = FaultPlan(process, chosen.fault_rate, schedule(process, faults, first))
     rows, labels = write_history(process, plan, parts, chosen.out, chosen.labels)
@@ -187,6 +191,11 @@ def _add_history_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--start", type=_time, help="RFC 3339; if not given, so that the history ends now")
     command.add_argument("--stretches", type=_positive(int), help="write only this many stretches of the span")
     command.add_argument("--stretch-rows", type=_positive(int), help="readings of a station in a stretch")
+    command.add_argument(
+        "--hour-rows",
+        type=_positive(int),
+        help="readings of a station in each hour of the day, where stretches have fewer",
+    )
 
 
 def _refusing(parse: Callable[[str], Any], text: str) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from models.detection.faults import Fault
 LABEL_COLUMNS = ("station_id", "sensor", "kind", "start", "end", "magnitude")
 # Values made at once, so that any history fits into memory.
 _MOST_VALUES = 2_000_000
+_HOUR = 3600.0
 
 Stretch = tuple[int, int]
 
@@ -37,6 +40,36 @@ def stretches(first_tick: int, ticks: int, count: int, rows: int) -> list[Stretc
     if count < 1 or rows < 1 or count * rows > ticks:
         raise SettingsError(f"--stretches {count} --stretch-rows {rows}: the span has {ticks} rows; take fewer")
     return [(first_tick + number * ticks // count, rows) for number in range(count)]
+
+
+def with_every_hour(parts: list[Stretch], first_tick: int, ticks: int, rows: int, cadence: float) -> list[Stretch]:
+    """Add short stretches, so that each hour of the day (UTC) has `rows` ticks, or as many as the span has room for.
+
+    A short stretch lies in the middle of the longest time of its hour that is free.
+    """
+    held = Counter[int]()
+    for hour, _, length in _by_hours(parts, cadence):
+        held[hour] += length
+    begins = [first_tick, *(first + length for first, length in parts)]
+    ends = [*(first for first, _ in parts), first_tick + ticks]
+    free = _by_hours([(begin, end - begin) for begin, end in zip(begins, ends, strict=True)], cadence)
+    more = []
+    for hour, begin, length in sorted(free, key=lambda piece: -piece[2]):
+        if (wanted := min(rows - held[hour], length)) > 0:
+            more.append((begin + (length - wanted) // 2, wanted))
+            held[hour] += wanted
+    return sorted(parts + more)
+
+
+def _by_hours(parts: list[Stretch], cadence: float) -> Iterator[tuple[int, int, int]]:
+    """Cut stretches at full hours: hour of the day, first tick, ticks."""
+    for first, ticks in parts:
+        begin, end = first, first + ticks
+        while begin < end:
+            hour = math.floor(begin * cadence / _HOUR)
+            cut = min(max(math.ceil((hour + 1) * _HOUR / cadence), begin + 1), end)
+            yield hour % 24, begin, cut - begin
+            begin = cut
 
 
 def write_history(

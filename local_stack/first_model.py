@@ -1,4 +1,4 @@
-"""The first model of `run`: a day of the stations that will run, and a training on it."""
+"""The first model of `run`: readings of a day of the stations that will run, and a training on them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from settings import Settings
 
 # 3 stretches of 2,400 readings of 25 stations: 180,000 readings, and so few gaps that a gap still counts as unusual.
 STATIONS, STRETCHES, STRETCH_ROWS = 25, 3, 2400
+# Of each other hour of the day, for the drift reference alone: too few for anything else to learn from them.
+HOUR_ROWS = 90
 _DAY_SECONDS = 86_400
 # What the training prints first, with the registry open.
 _OPENED = re.compile(r"^\d+ readings of ", re.MULTILINE)
@@ -61,8 +63,10 @@ class FirstModel:
             StackError: a command failed; with the end of its log.
         """
         try:
-            readings = self._settings.training_readings or self._history()
-            arguments = ["-m", "models.train", "--readings", str(readings), "--if-no-champion"]
+            given = self._settings.training_readings
+            arguments = ["-m", "models.train", "--readings", str(given or self._history()), "--if-no-champion"]
+            if not given:
+                arguments.append("--reference-stretches")
             self._programs["train"].run(arguments, self._env, self._cancelled, self._look_at_registry)
         finally:
             self.registry_open.set()
@@ -78,6 +82,7 @@ class FirstModel:
         stations = min(simulated_stations(settings), STATIONS)
         # Other stations, another file: what a file holds follows from its name.
         seen = [stations, settings.cadence_seconds, settings.simulator_seed, [asdict(one) for one in settings.sensors]]
+        seen += [STRETCHES, STRETCH_ROWS, HOUR_ROWS]
         mark = hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12]
         path = settings.home.resolve() / "training" / f"history-{mark}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +95,7 @@ class FirstModel:
         return [
             *("-m", "iot_simulator", "history", "--out", str(path)),
             *("--stations", str(stations), "--days", str(days)),
-            *("--stretches", str(STRETCHES), "--stretch-rows", str(STRETCH_ROWS)),
+            *("--stretches", str(STRETCHES), "--stretch-rows", str(STRETCH_ROWS), "--hour-rows", str(HOUR_ROWS)),
             # What is learnt here is what normal looks like.
             *("--fault-rate", "0"),
         ]

@@ -31,6 +31,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7, help="of everything that is drawn")
     parser.add_argument("--alias", choices=(CHAMPION, CHALLENGER, "none"), default=CHAMPION, help="what to point at it")
     parser.add_argument("--if-no-champion", action="store_true", help="do nothing when there is a champion")
+    parser.add_argument(
+        "--reference-stretches",
+        action="store_true",
+        help="stretches too short to learn from (below 101 readings of a station, between silences of all) are in the "
+        "history for the drift reference alone",
+    )
     parser.add_argument("--prior", type=Path, help="the stream's prior (JSON) instead of a fresh one")
     return parser.parse_args(arguments)
 
@@ -64,6 +70,7 @@ def _train(options: argparse.Namespace, settings: Settings, registry: Registry, 
         budget=settings.false_alarm_budget,
         seed=options.seed,
         prior=prior,
+        reference_stretches=options.reference_stretches,
     )
     begun = time.perf_counter()
     alias = None if options.alias == "none" else options.alias

@@ -18,7 +18,7 @@ from models.detection.block import PRESENT, Blocks
 from models.detection.detector import Detector
 from models.detection.errors import ArtefactRefused
 from models.detection.features import FEATURES, features
-from models.detection.samples import Samples
+from models.detection.samples import Samples, fair_share
 from models.detection.verdict import Flag
 from models.detection.witness_kernel import YOUNG
 
@@ -191,7 +191,7 @@ def make_reference(samples: Samples, detector: Detector, rng: np.random.Generato
     Args:
         samples: its readings, or a sample of them; their flags as stored do not matter.
         detector: the version that was fitted.
-        rng: draws the rows that are kept.
+        rng: draws the rows that are kept, as many of each hour of the day as of the others where there are enough.
     """
     sensors = tuple(name for name in samples.blocks.sensors if name in detector.spec.sensors)
     flags = detector.judge(samples.blocks, samples.station_ids).flags
@@ -204,9 +204,7 @@ def make_reference(samples: Samples, detector: Detector, rng: np.random.Generato
     )
     known = set(stations)
     candidates = np.flatnonzero(good & np.array([name in known for name in samples.station_ids], bool))
-    if len(candidates) > SAMPLE_ROWS:
-        candidates = np.sort(rng.choice(candidates, SAMPLE_ROWS, replace=False))
-    chosen = samples.take(candidates)
+    chosen = samples.take(_evenly(candidates, samples.hours[candidates], rng))
     compared, flags = blank.compare(chosen, detector)
     return replace(
         blank,
@@ -216,6 +214,13 @@ def make_reference(samples: Samples, detector: Detector, rng: np.random.Generato
         event_ms=chosen.event_ms,
         flagged=unusual(flags),
     )
+
+
+def _evenly(rows: np.ndarray, hour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw at most `SAMPLE_ROWS` of the rows: a check compares hours of the day, and a rare one needs enough, too."""
+    share = fair_share(np.bincount(hour, minlength=24), SAMPLE_ROWS)
+    of_hours = (rows[hour == one] for one in range(24))
+    return np.sort(np.concatenate([rng.permutation(of_hour)[:share] for of_hour in of_hours]))
 
 
 def _levels(samples: Samples, sensors: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:

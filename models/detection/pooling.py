@@ -56,6 +56,11 @@ class History(Incoming):
             arrays = (self.event_ms[cut], self.record_ms[cut], self.seq[cut], self.values[cut])
             yield History(self.station_ids[cut], *arrays)
 
+    def take(self, chosen: np.ndarray) -> History:
+        """Return the chosen rows, (n,) bool."""
+        names = [name for name, taken in zip(self.station_ids, chosen.tolist(), strict=True) if taken]
+        return History(names, self.event_ms[chosen], self.record_ms[chosen], self.seq[chosen], self.values[chosen])
+
     def by_station(self) -> list[np.ndarray]:
         """Return the rows of each station, in their order."""
         codes = self.codes()
@@ -80,6 +85,22 @@ def typical_cadence(history: History, stations: list[np.ndarray]) -> float:
     if not medians:
         raise StationwatchError("no station has two readings at different times; the cadence cannot be learnt")
     return float(np.median(medians)) / 1000.0
+
+
+def without_scraps(history: History) -> History:
+    """Leave out stretches too short for a station to settle in; all of them count where little else is there.
+
+    A stretch lies between two silences of the whole plant. No reading of a scrap is settled (see `settled_rows`): it
+    shows what an hour of the day is like, and of how stations behave only where the history was cut. Not for a history
+    that nobody cut: there such silences are the plant's own, and belong to what a station may do.
+    """
+    step = 1000.0 * typical_cadence(history, history.by_station())
+    order = np.argsort(history.event_ms, kind="stable")
+    cuts = np.flatnonzero(np.diff(history.event_ms[order]) > _GAP * step) + 1
+    lasting = np.zeros(len(history), bool)
+    for rows in np.split(order, cuts):
+        lasting[rows] = history.event_ms[rows[-1:]] - history.event_ms[rows[:1]] >= _SETTLE * step
+    return history if lasting.all() or lasting.mean() < _MOSTLY else history.take(lasting)
 
 
 def settled_rows(history: History, stations: list[np.ndarray]) -> np.ndarray:

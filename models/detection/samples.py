@@ -39,7 +39,7 @@ class Samples:
     @property
     def hours(self) -> np.ndarray:
         """Hour of the day in UTC, (n,) int64."""
-        return (self.event_ms // HOUR_MS) % 24
+        return _hours(self.event_ms)
 
     def take(self, chosen: np.ndarray) -> Samples:
         """Return the chosen rows (indices or mask)."""
@@ -53,15 +53,20 @@ class Samples:
 
 
 def samples_of(history: History, sensors: tuple[Sensor, ...], prior: Prior, most: int) -> Samples:
-    """Run a history through a fresh state and keep about `most` readings, scattered; nothing is flagged yet."""
-    every = max(1, -(-len(history) // most))
+    """Run a history through a fresh state and keep about `most` readings, scattered; nothing is flagged yet.
+
+    Every hour of the day gives as many as the others, or all that it has.
+    """
+    counts = np.bincount(_hours(history.event_ms), minlength=24)
+    share = fair_share(counts, most) / np.maximum(counts, 1)
     names: list[str] = []
     event_ms: list[np.ndarray] = []
     rows: list[np.ndarray] = []
     at = 0
     for part, step in zip(history.parts(), steps(history, sensors, prior, Recipe()), strict=True):
         # Stations take turns in a history: an even stride would see some of them only.
-        chosen = np.flatnonzero((step.outcome == ACCEPTED) & (_mixed(np.arange(at, at + len(part))) % every == 0))
+        drawn = _scattered(np.arange(at, at + len(part))) < share[_hours(part.event_ms)]
+        chosen = np.flatnonzero((step.outcome == ACCEPTED) & drawn)
         at += len(part)
         names += [part.station_ids[row] for row in chosen.tolist()]
         event_ms.append(part.event_ms[chosen])
@@ -70,8 +75,22 @@ def samples_of(history: History, sensors: tuple[Sensor, ...], prior: Prior, most
     return Samples(names, np.concatenate(event_ms), np.zeros(len(names), np.int32), blocks)
 
 
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """Scatter numbers, so that every so many-th is of any station and any time of the day. Source: splitmix64."""
+def fair_share(counts: np.ndarray, most: int) -> int:
+    """Return how many each group may keep, so that groups of these sizes keep at most `most` together."""
+    left = most
+    for place, count in enumerate(np.sort(counts).tolist()):
+        if count * (len(counts) - place) > left:
+            return left // (len(counts) - place)
+        left -= count
+    return int(counts.max(initial=0))
+
+
+def _hours(event_ms: np.ndarray) -> np.ndarray:
+    return (event_ms // HOUR_MS) % 24
+
+
+def _scattered(numbers: np.ndarray) -> np.ndarray:
+    """Scatter numbers over [0, 1), so that those below a share are of any station and time. Source: splitmix64."""
     mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    return mixed ^ (mixed >> np.uint64(31))
+    return np.asarray(((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53)

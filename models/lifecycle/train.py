@@ -15,7 +15,7 @@ from models.detection.drift_reference import make_reference
 from models.detection.exemptions import Exemptions
 from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
-from models.detection.pooling import History
+from models.detection.pooling import History, without_scraps
 from models.detection.prior import Prior
 from models.detection.samples import samples_of
 from models.detection.sensors import Sensor
@@ -53,6 +53,7 @@ def fit(
     seed: int,
     prior: Prior | None = None,
     exemptions: Exemptions | None = None,
+    reference_stretches: bool = False,
 ) -> Training:
     """Fit a version.
 
@@ -64,17 +65,17 @@ def fit(
         seed: of everything that is drawn.
         prior: the stream's, when there is a stream already; its state was built on it. None fits one.
         exemptions: what people's feedback exempts, from `feedback.learn_exemptions`.
+        reference_stretches: stretches too short for a lesson are there to tell the drift reference of their hours.
 
     Raises:
         StationwatchError: the history teaches nothing; the sentence says why.
     """
     seconds: dict[str, float] = {}
+    lesson = without_scraps(history) if reference_stretches else history
     with _timed(seconds, "prior"):
-        known = fit_prior(history, sensors, budget) if prior is None else prior
+        known = fit_prior(lesson, sensors, budget) if prior is None else prior
     with _timed(seconds, "detector"):
-        forest, spec = fit_detector(
-            history, sensors, known, trees=trees, budget=budget, rng=np.random.default_rng(seed)
-        )
+        forest, spec = fit_detector(lesson, sensors, known, trees=trees, budget=budget, rng=np.random.default_rng(seed))
     spec = spec.exempting(exemptions)
     with _timed(seconds, "reference"):
         detector = Detector(spec, PackedForest.from_sklearn(forest, FEATURES))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from iot_simulator.__main__ import main
 from iot_simulator.fault_plan import FaultPlan
-from iot_simulator.history import stretches, write_history
+from iot_simulator.history import stretches, with_every_hour, write_history
 from iot_simulator.planned import no_faults
 from iot_simulator.process import StationProcess
 from iot_simulator.recorded import Recorded, read_recorded
@@ -74,6 +74,59 @@ def test_stretches_are_parts_of_the_whole(tmp_path: Path) -> None:
     steps = np.diff(np.unique(some.seq))
     assert (steps == 1).sum() == 4 * 99 and steps.max() == 2160 // 4 - 99
     pd.testing.assert_frame_equal(some, every[every.seq.isin(some.seq)].reset_index(drop=True))
+
+
+def test_every_hour_of_the_day_has_its_readings(tmp_path: Path) -> None:
+    """Breaks if an hour is missing or thinner than asked for, a stretch is cut, or a value is another one."""
+    whole, parts, long = (tmp_path / f"{name}.parquet" for name in ("whole", "parts", "long"))
+    history(whole, "--cadence", "10", "--fault-rate", "0")
+    history(long, "--cadence", "10", "--fault-rate", "0", "--stretches", "3", "--stretch-rows", "500")
+    history(
+        parts, "--cadence", "10", "--fault-rate", "0", "--stretches", "3", "--stretch-rows", "500", "--hour-rows", "20"
+    )
+    some, every = pd.read_parquet(parts), pd.read_parquet(whole)
+    pd.testing.assert_frame_equal(some, every[every.seq.isin(some.seq)].reset_index(drop=True))
+    assert set(pd.read_parquet(long).seq) <= set(some.seq)
+    counts = some[some.station_id == "station-0001"].event_time.str[11:13].value_counts()
+    # 500 readings of ten seconds are an hour and 140 readings.
+    assert sorted(counts.tolist()) == [20] * 18 + [140] * 3 + [360] * 3
+
+
+@given(
+    first=st.integers(0, 100_000),
+    ticks=st.integers(1, 5000),
+    count=st.integers(1, 5),
+    rows=st.integers(1, 400),
+    cadence=st.sampled_from([1.0, 7.3, 60.0, 900.0, 5000.0]),
+)
+def test_stretches_of_hours_lie_beside_the_others(
+    first: int, ticks: int, count: int, rows: int, cadence: float
+) -> None:
+    """Breaks if a reading is written twice, lies outside the span, or an hour with room for more has too few."""
+    parts = (
+        stretches(first, ticks, count, max(1, ticks // (3 * count)) if ticks >= count else 1) if ticks >= count else []
+    )
+    found = with_every_hour(parts, first, ticks, rows, cadence)
+    held = [tick for begin, length in found for tick in range(begin, begin + length)]
+    assert held == sorted(set(held)) and set(held) <= set(range(first, first + ticks))
+    assert set(parts) <= set(found)
+    room, kept = (
+        np.bincount((np.floor(np.array(at) * cadence / 3600.0).astype(int)) % 24, minlength=24)
+        for at in (range(first, first + ticks), held)
+    )
+    assert (kept >= np.minimum(rows, room)).all()
+
+
+def test_hours_without_stretches_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if an option that does nothing is taken without a word, or a number that is none."""
+    asked = ["history", "--out", str(tmp_path / "h.csv"), "--start", START]
+    assert main([*asked, "--hour-rows", "20"]) == 2
+    assert "--hour-rows adds to --stretches" in capsys.readouterr().err
+    for wrong in ("0", "-5", "many"):
+        with pytest.raises(SystemExit) as ended:
+            main([*asked, "--stretches", "3", "--stretch-rows", "50", "--hour-rows", wrong])
+        assert ended.value.code == 2 and "--hour-rows" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_chunks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from models.detection.detector import Detector
 from models.detection.errors import StationwatchError
 from models.detection.features import FEATURES
 from models.detection.forest import PackedForest
-from models.detection.pooling import History, settled_rows
+from models.detection.pooling import History, settled_rows, without_scraps
 from models.detection.prior import Prior
 from models.detection.sensors import DEFAULT_SENSORS, Sensor
 from models.detection.state import ShardState
@@ -221,15 +221,37 @@ def test_a_given_prior_is_kept() -> None:
 
 def test_readings_after_a_gap_are_not_settled() -> None:
     """Breaks when the seams of a history of stretches are taken for how stations behave."""
-    parts = [
-        make_history(np.random.default_rng(19), stations=2, readings=300, start_ms=START_MS + hours * 3_600_000)
-        for hours in (0, 2)
-    ]
-    event_ms = np.concatenate([part.event_ms for part in parts])
-    values = np.concatenate([part.values for part in parts])
-    history = History(parts[0].station_ids * 2, event_ms, event_ms, np.arange(1200), values)
+    history = stretched(300, 300)
     settled = settled_rows(history, history.by_station())
     assert settled[:600].all() and not settled[600:800].any() and settled[800:].all()
+
+
+def stretched(*readings: int) -> History:
+    """Stretches of two stations, two hours apart, of so many readings of each."""
+    parts = [
+        make_history(np.random.default_rng(19), stations=2, readings=number, start_ms=START_MS + at * 7_200_000)
+        for at, number in enumerate(readings)
+    ]
+    names = [name for part in parts for name in part.station_ids]
+    event_ms, values = (np.concatenate([getattr(part, field) for part in parts]) for field in ("event_ms", "values"))
+    return History(names, event_ms, event_ms, np.arange(len(names)), values)
+
+
+def test_scraps_are_left_out_beside_longer_stretches() -> None:
+    """Breaks when a stretch in which nobody settles is a lesson, or a history of nothing else teaches nothing."""
+    history = stretched(300, 90, 300, 102, 100)
+    left = without_scraps(history)
+    assert len(left) == 2 * 702
+    np.testing.assert_array_equal(left.event_ms, history.event_ms[np.r_[:600, 780:1584]])
+    assert [part.tolist() for part in (left.seq[598:602], left.values[600])] == [
+        [598, 599, 780, 781], history.values[780].tolist()
+    ]  # fmt: skip
+    assert left.station_ids[600:602] == ["s0", "s1"]
+    for kept in (stretched(60), stretched(60, 60, 90), stretched(300, 102)):
+        assert without_scraps(kept) is kept
+    history = make_history(np.random.default_rng(20), stations=3, readings=900)
+    one_is_silent = history.take((np.array(history.station_ids) != "s1") | (history.seq % 60 < 40))
+    assert without_scraps(one_is_silent) is one_is_silent
 
 
 def test_budget_grows_less_than_the_rate_for_fast_stations() -> None:
