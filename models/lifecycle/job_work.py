@@ -164,8 +164,8 @@ class JobWork:
         card = model_events.card(self.store, self.registry.model_name, target.number)
         if card is not None and card.passed:
             return None
-        asked = "was never asked" if card is None or card.passed is None else "did not pass"
-        return f"Version {target.number} {asked} by the gates; only what passed them can be promoted."
+        why = "was never asked by" if card is None or card.passed is None else "did not pass"
+        return f"Version {target.number} {why} the gates; only what passed them can be promoted."
 
     def _never_champion(self, target: Version) -> str | None:
         # The first version of a plant met no gates and judged from the beginning.

@@ -6,6 +6,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,57 @@ import pytest
 import requests
 from cassandra.cluster import Session
 
+from local_stack.ports import free_ports
 from models.lifecycle.registry import CHAMPION, Registry, Version
 from settings import Settings
 from tests.faults.proving import twin_of
 from tests.oracle.bad_artefacts import changed_in_the_store, registered_by_somebody
 from tests.oracle.job import Job, api_of, clock_ms, copy_judging, env_of, make_schema, rows_of, stream_of, train
 from tests.oracle.ledger import Publisher, chunks
-from tests.oracle.processes import running
+from tests.oracle.processes import Running, running, start
 from tests.oracle.stream_input import Planned, Shape, plan
 
 Identity = tuple[str, Any, int]
 SHAPE = Shape(stations=20, ticks=1500, bad=0.0, duplicates=0.0, conflicts=0.0, late=0.0)
 SECONDS = 300.0
+FINAL = ("succeeded", "refused", "failed")
 # Of the hour before: readings enough for a training, and a rest that flows while versions change.
 FIRST = 20 * 900
 
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.slow]
+
+
+class Mlflow:
+    """A server in front of the versions that the test reads by its own door; killed, it comes back where it was.
+
+    Args:
+        settings: with the database of the versions.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is started yet."""
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        server = ("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+        self._arguments = (*server, "--backend-store-uri", settings.tracking_uri)
+        self._log = settings.home / "mlflow-server.log"
+        self._process: Running | None = None
+
+    def start(self) -> None:
+        """Return when it answers."""
+        self._process = start("mlflow", self._arguments, {}, self._log)
+        self._process.wait_until("answer", self._answers, 120)
+
+    def close(self) -> None:
+        """SIGKILL, if it runs."""
+        if self._process is not None and self._process.family():
+            self._process.kill()
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health", timeout=5).ok
+        except requests.RequestException:
+            return False
 
 
 class Life:
@@ -37,23 +73,33 @@ class Life:
     Args:
         job: the stream.
         url: of the API.
-        registry: the test's own door to MLflow.
+        mlflow: what stream and retrainer ask for versions.
+        registry: the test's own door to the same.
         publisher: to the readings' topic.
         pieces: what is still to be sent.
     """
 
-    def __init__(self, job: Job, url: str, registry: Registry, publisher: Publisher, pieces: Iterator[Any]) -> None:
+    def __init__(
+        self, job: Job, url: str, mlflow: Mlflow, registry: Registry, publisher: Publisher, pieces: Iterator[Any]
+    ) -> None:
         """Nothing is sent yet."""
-        self.job, self.url, self.registry = job, url, registry
+        self.job, self.url, self.mlflow, self.registry = job, url, mlflow, registry
         self._publisher, self._pieces = publisher, pieces
 
-    def ask(self, path: str, **more: Any) -> dict[str, Any]:
-        """File a job and wait for its end, while readings flow."""
+    def file(self, path: str, **more: Any) -> str:
+        """File a job; return where it can be looked at."""
         answer = requests.post(f"{self.url}{path}", timeout=30, **more)
         assert answer.status_code == 202, answer.text
-        place = f"{self.url}{answer.headers['Location']}"
-        self.flow_until(lambda: self.get(place)["state"] not in ("queued", "running"), f"{path} ends")
+        return f"{self.url}{answer.headers['Location']}"
+
+    def ended(self, place: str) -> dict[str, Any]:
+        """Wait for the end of a job, while readings flow."""
+        self.flow_until(lambda: self.get(place)["state"] in FINAL, f"{place} ends")
         return self.get(place)
+
+    def ask(self, path: str, **more: Any) -> dict[str, Any]:
+        """File a job and wait for its end."""
+        return self.ended(self.file(path, **more))
 
     def get(self, place: str) -> dict[str, Any]:
         """A document of the API."""
@@ -100,18 +146,22 @@ def life(proof_settings: Settings, session: Session, history: Path, tmp_path: Pa
     make_schema(settings)
     train(settings, history, seed=1)
     planned: list[Planned] = plan(SHAPE, clock_ms())
+    registry = Registry(settings.tracking_uri, settings.model_name)
+    mlflow = Mlflow(settings)
+    settings = settings.model_copy(update={"mlflow_tracking_uri": mlflow.url})
     log = settings.home / "retrainer.log"
     with (
+        closing(mlflow),
         Publisher(settings.kafka_client_options(), settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
         stream_of(settings, session, "stream") as job,
         running("retrainer", ["-m", "models.lifecycle.retrainer"], env_of(settings), log),
         api_of(settings) as url,
     ):
+        mlflow.start()
         publisher.publish(planned[:FIRST])
         job.start()
         job.wait_until_drained()
-        registry = Registry(settings.tracking_uri, settings.model_name)
-        yield Life(job, url, registry, publisher, iter(list(chunks(planned[FIRST:], 600))))
+        yield Life(job, url, mlflow, registry, publisher, iter(list(chunks(planned[FIRST:], 600))))
 
 
 def test_a_challenger_earns_its_place_judges_and_goes_again(life: Life, session: Session, tmp_path: Path) -> None:
@@ -120,11 +170,12 @@ def test_a_challenger_earns_its_place_judges_and_goes_again(life: Life, session:
     assert trained["state"] == "succeeded", trained
     models = life.get(f"{life.url}/api/v1/models")
     assert (models["champion"], models["challenger"], models["judges"]) == ("1", "2", ["1"])
+    watch_the_shadow(life, session)
 
     assert life.ask("/api/v1/models/2:promote")["state"] == "succeeded"
     print(f"promoted to first row: {life.flow_until(lambda: life.judged_by(2), 'version 2 judges'):.1f} s")
     assert life.get(f"{life.url}/api/v1/models")["judges"] == ["2"]
-    assert life.ask("/api/v1/models/previous:rollback")["state"] == "succeeded"
+    roll_back_after_an_outage(life)
     life.flow_until(lambda: life.judged_by(1), "version 1 judges again")
 
     refuse_what_is_no_version(life, tmp_path / "unpickled")
@@ -134,6 +185,34 @@ def test_a_challenger_earns_its_place_judges_and_goes_again(life: Life, session:
     assert {version for versions in found.values() for version in versions} == {1, 2}
     assert all(len(versions) == 1 for versions in found.values())
     replay_without_mlflow(life, session, found)
+
+
+def watch_the_shadow(life: Life, session: Session) -> None:
+    """A challenger judges some readings beside the champion, is compared with it, and leaves no verdict anywhere."""
+
+    def shadow() -> dict[str, Any]:
+        return life.get(f"{life.url}/api/v1/models")["shadow"] or {"compared": 0}
+
+    life.flow_until(lambda: shadow()["compared"] >= 100, "a hundred readings are judged by both")
+    found = shadow()
+    assert (found["champion"], found["challenger"]) == ("1", "2")
+    assert 0 <= found["to_flagged"] + found["to_normal"] <= found["compared"]
+    for table in ("readings", "anomalies_by_time"):
+        assert {row["model_version"] for row in rows_of(session, life.job.settings, table)} == {1}, table
+
+
+def roll_back_after_an_outage(life: Life) -> None:
+    """MLflow dies: readings are judged on, and what is asked of the retrainer is done once it is back."""
+    life.mlflow.close()
+    stored, failures = life.job.stored(), life.metric("iot_model_swap_failures_total")
+    place = life.file("/api/v1/models/previous:rollback")
+    life.flow_until(lambda: "cannot look for a champion" in life.job.process.tail(1000), "the stream asks in vain")
+    life.flow_until(lambda: life.job.stored() >= stored + 500, "readings are stored without MLflow")
+    assert life.judged_by(2) and life.get(place)["state"] not in FINAL
+    assert life.metric("iot_model_swap_failures_total") == failures, "nobody to ask is no bad version"
+    life.mlflow.start()
+    job = life.ended(place)
+    assert (job["state"], job["attempts"]) == ("succeeded", 1), job
 
 
 def refuse_what_is_no_version(life: Life, sentinel: Path) -> None:
