@@ -15,6 +15,9 @@ from models.detection.refusals import broker_error, overheard
 from spark_jobs.shards import shard_label
 
 _LOOK_MS = 10_000
+# Before each poll Spark's source asks the broker for the bounds of the partition, and a poll brings 500 records by
+# default.
+_POLL_RECORDS = 10_000
 
 
 def read_records(spark: SparkSession, *, kafka: Mapping[str, str], topic: str, most_offsets: int) -> DataFrame:
@@ -35,6 +38,7 @@ def read_records(spark: SparkSession, *, kafka: Mapping[str, str], topic: str, m
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
         .option("maxOffsetsPerTrigger", most_offsets)
+        .option("kafka.max.poll.records", _POLL_RECORDS)
         .load()
     )
     return records.select(
