@@ -15,6 +15,7 @@ from models.detection.block import pack_row
 from models.detection.kernel import BAND, CLOSED_COLUMNS, MINUTE_MS, identity_hashes
 from models.detection.sensors import Sensor
 from storage.anomalies import AnomalyRow, write_anomalies
+from storage.minute_columns import MinuteColumns, write_minute_columns
 from storage.minutes import MinuteRow, SensorMinute, write_minutes
 from storage.reading_columns import ReadingColumns, write_reading_columns
 from storage.readings import ReadingRow, write_readings
@@ -48,7 +49,9 @@ def write_output(judged: Judged, sensors: tuple[Sensor, ...], sinks: Sinks, now_
     whole, others = columns.kept(sinks.readings_share)
     write_reading_columns(store, columns.by_columns(whole), deadline, _say_waiting)
     write_readings(store, columns.readings(others), deadline, _say_waiting)
-    write_minutes(store, _minute_rows(judged.output.minutes, names), deadline, _say_waiting)
+    minutes = Closed(judged.output.minutes, names)
+    write_minute_columns(store, minutes.by_columns(), deadline, _say_waiting)
+    write_minutes(store, minutes.others(), deadline, _say_waiting)
     write_stations(store, _station_rows(judged.output.stations, names), deadline, _say_waiting)
     write_statistics(store, _statistics_rows(judged.output.stations), deadline, _say_waiting)
     write_samples(store, columns.samples(sinks.samples_per_minute), deadline, _say_waiting)
@@ -161,9 +164,32 @@ def _value_maps(values: np.ndarray, names: Sequence[str]) -> list[dict[str, floa
     return [{name: value for name, value in zip(names, row, strict=True) if value == value} for row in values.tolist()]
 
 
-def _minute_rows(minutes: pa.Table, names: Sequence[str]) -> Iterator[MinuteRow]:
-    for row in minutes.to_pylist():
-        yield MinuteRow(row["station_id"], row["minute"], _sensor_minutes(row["stats"], names), row["readings"])
+class Closed:
+    """The minutes that closed in a task, for the table that holds them."""
+
+    def __init__(self, minutes: pa.Table, names: tuple[str, ...]) -> None:
+        self._minutes, self._names = minutes, names
+        stats = np.frombuffer(b"".join(minutes["stats"].to_pylist()), "<f8")
+        self._stats = stats.reshape(len(minutes), len(names), CLOSED_COLUMNS + BAND)
+        counted, band = self._stats[:, :, CLOSED_COLUMNS - 1] > 0, np.isfinite(self._stats[:, :, CLOSED_COLUMNS:])
+        self._whole = counted.all(axis=1) & band.all(axis=(1, 2))
+
+    def by_columns(self) -> MinuteColumns:
+        """Return the minutes in which every sensor has readings and a known band."""
+        rows = np.flatnonzero(self._whole)
+        station = self._minutes["station_id"].take(pa.array(rows)).combine_chunks().dictionary_encode()
+        mean, least, most, count = (self._stats[rows, :, column] for column in range(CLOSED_COLUMNS))
+        return MinuteColumns(
+            station.dictionary.to_pylist(), station.indices.to_numpy(), self._minutes["minute"].to_numpy()[rows],
+            self._minutes["readings"].to_numpy()[rows], self._names, least, mean, most, count,
+            self._stats[rows, :, CLOSED_COLUMNS:],
+        )  # fmt: skip
+
+    def others(self) -> Iterator[MinuteRow]:
+        """Yield the other minutes, row by row."""
+        for row in self._minutes.filter(pa.array(~self._whole)).to_pylist():
+            sensors = _sensor_minutes(row["stats"], self._names)
+            yield MinuteRow(row["station_id"], row["minute"], sensors, row["readings"])
 
 
 def _station_rows(stations: pa.Table, names: Sequence[str]) -> Iterator[StationRow]:

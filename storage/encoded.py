@@ -19,7 +19,7 @@ from cassandra.query import BatchStatement, BatchType, PreparedStatement
 _BATCH_HEAD_BYTES = 3  # type, and the number of statements as a short
 _PREPARED = 1
 # CQL types as numpy's, all big endian.
-FIXED = {"bigint": ">i8", "timestamp": ">i8", "int": ">i4", "double": ">f8", "float": ">f4"}
+FIXED = {"bigint": ">i8", "timestamp": ">i8", "date": ">u4", "int": ">i4", "double": ">f8", "float": ">f4"}
 
 
 @dataclass(frozen=True)
@@ -114,41 +114,50 @@ def encode(prepared: PreparedStatement, columns: Sequence[Column], n: int) -> np
         raise ValueError(f"{len(columns)} columns for {len(prepared.column_metadata)} of {prepared.query_string}")
     query_id = prepared.query_id
     head = bytes([_PREPARED]) + len(query_id).to_bytes(2, "big") + query_id + len(columns).to_bytes(2, "big")
-    parts: list[np.ndarray] = [np.broadcast_to(np.frombuffer(head, np.uint8), (n, len(head)))]
+    return np.concatenate([_repeated(head, n), fields(columns, n)], axis=1)
+
+
+def fields(columns: Sequence[Column], n: int) -> np.ndarray:
+    """Encode n times these values, each with its length before it: of a row, or of a user-defined type.
+
+    Returns:
+        (n, bytes) uint8.
+    """
+    parts: list[np.ndarray] = []
     for column in columns:
         cells = _cells(column, n)
-        length = np.frombuffer(cells.shape[1].to_bytes(4, "big"), np.uint8)
-        parts += [np.broadcast_to(length, (n, 4)), cells]
+        parts += [_repeated(cells.shape[1].to_bytes(4, "big"), n), cells]
+    return np.concatenate(parts, axis=1)
+
+
+def maps_of(names: Sequence[str], values: Sequence[Column], n: int) -> np.ndarray:
+    """Encode n maps from text that all have the same keys.
+
+    Args:
+        names: the keys, in the order in which they shall stand.
+        values: of each key.
+        n: maps.
+
+    Returns:
+        (n, bytes) uint8.
+    """
+    parts = [_repeated(len(names).to_bytes(4, "big"), n)]
+    for name, column in zip(names, values, strict=True):
+        parts.append(fields([Column("raw", name.encode()), column], n))
     return np.concatenate(parts, axis=1)
 
 
 def _cells(column: Column, n: int) -> np.ndarray:
     values = column.values
     if isinstance(values, bytes):
-        return np.broadcast_to(np.frombuffer(values, np.uint8), (n, len(values)))
+        return _repeated(values, n)
     if values.ndim == 2:
         return values
     return np.ascontiguousarray(values, FIXED[column.cql]).view(np.uint8).reshape(n, -1)
 
 
-def maps_of(names: Sequence[str], values: np.ndarray) -> np.ndarray:
-    """Encode maps of text to double that all have the same keys.
-
-    Args:
-        names: the keys, in the order in which they shall stand.
-        values: (n, n_names) float64 without NaN.
-
-    Returns:
-        (n, bytes) uint8.
-    """
-    n = len(values)
-    parts = [np.broadcast_to(np.frombuffer(len(names).to_bytes(4, "big"), np.uint8), (n, 4))]
-    for number, name in enumerate(names):
-        key = name.encode()
-        head = len(key).to_bytes(4, "big") + key + (8).to_bytes(4, "big")
-        cells = np.ascontiguousarray(values[:, number], ">f8").view(np.uint8).reshape(n, 8)
-        parts += [np.broadcast_to(np.frombuffer(head, np.uint8), (n, len(head))), cells]
-    return np.concatenate(parts, axis=1)
+def _repeated(data: bytes, n: int) -> np.ndarray:
+    return np.broadcast_to(np.frombuffer(data, np.uint8), (n, len(data)))
 
 
 def routing_key(parts: Sequence[bytes]) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import numpy as np
+
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -20,6 +22,11 @@ def floored(time_ms: int, step_ms: int) -> int:
 def cql_date(time_ms: int) -> int:
     """The UTC day of `time_ms` as the driver binds a CQL date."""
     return time_ms // DAY_MS + _CQL_DATE_EPOCH
+
+
+def cql_dates(times_ms: np.ndarray) -> np.ndarray:
+    """The UTC days of ms since the epoch as CQL dates are sent, (n,) int64."""
+    return times_ms // DAY_MS + _CQL_DATE_EPOCH
 
 
 def year_of(time_ms: int) -> int:
