@@ -62,9 +62,9 @@ LOCAL: Mapping[str, str] = {
 }
 
 # Compiling well took half of the JVM's processor time while 400,000 readings were drained: 20 of 38 µs a reading.
-# Compiled quickly, the same code costs 1-2 µs more. And a packed shard, 1.5 MB of a batch of 100,000, is an ordinary object
-# in regions of 8 MiB; in those of 1 MiB each one had the collector mark the whole heap. What comes later on the command
-# line wins.
+# Compiled quickly, the same code costs 1-2 µs more. And a packed shard, 1.5 MB in a batch of 100,000, is an ordinary
+# object in regions of 8 MiB; in those of 1 MiB each one had the collector mark the whole heap. What comes later on the
+# command line wins.
 LOCAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:G1HeapRegionSize=8m"
 
 # Of glibc, whose defaults map a large buffer when it is needed and give it back at once: the kernel spent a seventh of
