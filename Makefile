@@ -64,7 +64,7 @@ bench-counts: setup java ## counts of a million anomalies over 30 days: equal to
 bench-live: setup ## which injected faults the running `make run` has seen
 	@exec $(BIN)/python -m benchmarks.live_faults $(ARGS)
 
-bench-life: setup ## drift, feedback and poisoned trainings in figures; writes docs/drift.md
+bench-life: setup ## drift, feedback and poisoned trainings in figures; writes docs/drift.md and docs/models.md
 	@exec $(BIN)/python -m benchmarks.life $(ARGS)
 
 package: wheel ## a wheel and an archive of the environment for spark-submit, in dist/

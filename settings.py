@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     )
     checkpoint: str = Field("", description="checkpoint folder or URI; empty: HOME/checkpoint")
     trigger_seconds: float = Field(1.0, ge=0, description="pause between the starts of two batches, s")
-    max_offsets_per_trigger: int = Field(200_000, ge=1, description="most Kafka records in a batch")
+    max_offsets_per_trigger: int = Field(100_000, ge=1, description="most Kafka records in a batch")
     store_deadline_seconds: float = Field(
         120.0, gt=0, description="how long a task retries a write before its batch starts anew, s"
     )

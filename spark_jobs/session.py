@@ -63,13 +63,17 @@ LOCAL: Mapping[str, str] = {
 
 # Compiling well took half of the JVM's processor time while 400,000 readings were drained: 20 of 38 µs a reading.
 # Compiled quickly, the same code costs 1-2 µs more. And a packed shard, 1.5 MB in a batch of 100,000, is an ordinary
-# object in regions of 8 MiB; in those of 1 MiB each one had the collector mark the whole heap. What comes later on the
-# command line wins.
+# object in regions of 8 MiB (up to half of one); in those of 1 MiB each one had the collector mark the whole heap. What
+# comes later on the command line wins.
 LOCAL_JAVA = "-XX:TieredStopAtLevel=1 -XX:G1HeapRegionSize=8m"
 
 # Of glibc, whose defaults map a large buffer when it is needed and give it back at once: the kernel spent a seventh of
-# the JVM's processor time on clearing pages. So up to 128 MiB are kept.
-MALLOC: Mapping[str, str] = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20)}
+# the JVM's processor time on clearing pages. So up to 128 MiB are kept, of each of two arenas.
+MALLOC: Mapping[str, str] = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+}
 
 # Not on a cluster, whose daemons start before the job's own files are there.
 LOADED_DAEMON: Mapping[str, str] = {"spark.python.daemon.module": "spark_jobs.worker_daemon"}

@@ -68,6 +68,9 @@ def main() -> int:
     with _home(chosen.home) as home:
         measured: dict[str, Any] = {}
         with plant(home) as (settings, stack):
+            if chosen.quick:  # as many batches of fewer readings
+                trigger = max(1, chosen.readings // 8)
+                settings = settings.model_copy(update={"max_offsets_per_trigger": trigger})
             for name in chosen.parts:
                 _done(measured, name, PARTS[name](settings, stack, chosen), chosen)
         if "throughput" in measured:

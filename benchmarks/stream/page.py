@@ -12,15 +12,16 @@ _HEAD = """# How fast the stream is
 
 This page is written by `make bench-stream` (`python -m benchmarks.stream`), on real Kafka, Spark and Cassandra on one
 machine; every figure of the tables comes from it. The load average of the last 15 minutes is in brackets: a part alone
-makes about 2; above, other work was on the machine, and only ratios within a part mean much."""
+makes about 2; above, other work was on the machine, and only ratios within a part mean much. Where the processor time
+goes inside Spark, before and after each change: [decisions/fast-path.md](decisions/fast-path.md)."""
 _THROUGHPUT = """
 {valid:,} readings of {stations:,} stations wait in Kafka, a few records among them no readings, one in a thousand with
 a spike; each path drains them, turn by turn on the same servers and topic, {trigger:,} offsets a trigger. The first
 quarter warms a path up, as a smaller backlog did the servers before the first turn; the other three are timed. *From
 the command* counts everything, the start of Spark and the compilation of its code included. *Reference* is `from_json`
 → one pandas UDF with scikit-learn's 1000 trees on raw values → every row to Cassandra in batches of one partition; it
-has none of the rest (validation, duplicates, context, explanations, minutes). Rows kept were counted: every valid
-reading, each path, each turn."""
+has none of the rest (validation, duplicates, context, explanations, minutes). Every valid reading was kept by each path
+in each turn: rows were counted, readings judged where only anomalies are stored."""
 _PROFILE = """
 CPU time in one process, without Spark and servers, of batches of 50,000 readings of 2,000 stations over 32 shards; the
 least of four turns. Where two ways stand side by side, the dearer one is how the stream did it for every reading
@@ -65,7 +66,7 @@ def _throughput(parts: dict[str, Any]) -> Iterator[str]:
         ratio = round(found["ratio"][path], 1) if path in found["ratio"] else 1.0
         each = ", ".join(f"{run['readings_per_second']:,}" for run in runs)
         cold = round(median(run["cold_readings_per_second"] for run in runs))
-        rates = found["readings_per_second"][path], each, ratio, cold
+        rates = round(found["readings_per_second"][path]), each, ratio, cold
         rows.append((name, *rates, *(round(value, 1) for value in cpu)))
     head = ("readings/s", "each turn", "× reference", "from the command", "CPU µs a reading: Spark")
     yield table(("path", *head, "its Java", "its Python", "Cassandra", "Kafka"), rows)
@@ -117,9 +118,13 @@ def _stations(parts: dict[str, Any]) -> Iterator[str]:
             "A backlog drained, anomalies and minutes stored, offsets per trigger at least as many as stations. "
             f"{_made(part)}"
         )
-        names = ("stations", "readings_per_second", "us_per_reading", "batch_seconds", "resident_mib")
+        names = (
+            "stations", "readings_per_second", "us_per_reading", "batch_seconds", "state_bytes_per_station",
+            "resident_mib",
+        )  # fmt: skip
         rows = [tuple(run[name] for name in names) for run in part["found"]]
-        yield table(("stations", "readings/s", "CPU µs a reading", "s a batch", "MiB"), rows)
+        head = ("readings/s", "CPU µs a reading", "s a batch", "checkpointed bytes a station", "MiB")
+        yield table(("stations", *head), rows)
 
 
 def _cores(parts: dict[str, Any]) -> Iterator[str]:

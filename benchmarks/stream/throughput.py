@@ -71,7 +71,7 @@ def _warm_servers(settings: Settings, stack: Stack, stations: int) -> None:
 
 def drain(settings: Settings, stack: Stack) -> dict[str, Any]:
     """Start a stream on a full topic and time it from the batch that ends the warming part to its last."""
-    ends = end_offsets(settings)
+    ends, trigger = end_offsets(settings), settings.max_offsets_per_trigger
     with stream(settings, settings.cassandra_keyspace) as process, closing(store_of(settings)) as store:
         marks: list[tuple[float, int]] = []
         usages: list[dict[str, float]] = []
@@ -86,7 +86,7 @@ def drain(settings: Settings, stack: Stack) -> dict[str, Any]:
             time.sleep(POLL_SECONDS)
         metrics = process.metrics()
         resident = process.usage()[1]
-    return timed(process.began, marks, usages) | {
+    return timed(process.began, marks, usages, trigger) | {
         "resident_mib": round(resident),
         "accepted": sum(value for name, value in metrics.items() if name.startswith("iot_readings_scored_total")),
         "stages_us": {
@@ -113,33 +113,37 @@ def _reference(settings: Settings, stack: Stack) -> dict[str, Any]:
     for line in _lines(report):
         total += line["rows"]
         marks.append((line["time"], total))
-    return timed(process.began, marks, usages[: len(marks)])
+    return timed(process.began, marks, usages[: len(marks)], settings.max_offsets_per_trigger)
 
 
 def _lines(report: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in report.read_text().splitlines() if line.endswith("}")]
 
 
-def timed(began: float, marks: list[tuple[float, int]], usages: list[dict[str, float]]) -> dict[str, Any]:
-    """Say what a drain cost, its warming part left out.
+def timed(began: float, marks: list[tuple[float, int]], usages: list[dict[str, float]], trigger: int) -> dict[str, Any]:
+    """Say what a drain cost, its warming part left out, and a rest that is less than half a batch.
 
     Args:
         began: when the path was started, s.
         marks: when each batch was stored, s, and how many readings were stored by then.
         usages: CPU seconds of each process at the same moments.
+        trigger: offsets of a full batch.
 
     Raises:
         SystemExit: nothing is left behind the warming part.
     """
-    last, total = marks[-1]
-    warm = next(at for at, (_, done) in enumerate(marks) if done >= WARMING * total)
-    first, held = marks[warm]
-    if total == held:
+    drained, total = marks[-1]
+    if len(marks) > 1 and total - marks[-2][1] < trigger / 2:
+        marks = marks[:-1]
+    warm = next(at for at, (_, done) in enumerate(marks) if done > WARMING * total - trigger / 2)
+    (first, held), (last, reached) = marks[warm], marks[-1]
+    if reached == held:
         raise SystemExit("the backlog was too few batches; take more readings")
-    cpu = {name: (usages[-1][name] - usages[warm][name]) * 1e6 / (total - held) for name in usages[0]}
+    used = usages[len(marks) - 1]
+    cpu = {name: (used[name] - usages[warm][name]) * 1e6 / (reached - held) for name in usages[0]}
     return {
-        "readings_per_second": round((total - held) / (last - first)),
-        "cold_readings_per_second": round(total / (last - began)),
+        "readings_per_second": round((reached - held) / (last - first)),
+        "cold_readings_per_second": round(total / (drained - began)),
         "first_batch_seconds": round(marks[0][0] - began, 1),
         "drain_seconds": round(last - first, 1),
         "batches": len(marks) - 1 - warm,

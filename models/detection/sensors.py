@@ -22,7 +22,7 @@ class Sensor:
         optional: the key may be absent from a reading, which then counts as missing.
 
     Raises:
-        ValueError: a bad name, or bounds that are not finite and nested, low < high.
+        ValueError: a bad name, or bounds that are not nested, low < high, within what float32 holds.
     """
 
     name: str
@@ -39,14 +39,16 @@ class Sensor:
             raise ValueError(f"sensor name {self.name!r} is a field of every reading; choose another")
         bounds = (self.hard[0], self.plausible[0], self.plausible[1], self.hard[1])
         ordered = bounds[0] <= bounds[1] < bounds[2] <= bounds[3]
-        if not all(math.isfinite(bound) for bound in bounds) or not ordered:
+        if not all(abs(bound) < MOST for bound in bounds) or not ordered:
             raise ValueError(
-                f"sensor {self.name!r}: expected finite hard[0] <= plausible[0] < plausible[1] <= hard[1], got {bounds}"
+                f"sensor {self.name!r}: expected hard[0] <= plausible[0] < plausible[1] <= hard[1] within +-{MOST:g}, "
+                f"got {bounds}"
             )
         if not (math.isfinite(self.resolution) and self.resolution >= 0):
             raise ValueError(f"sensor {self.name!r}: resolution {self.resolution} must be finite and >= 0")
 
 
+MOST = 3e38  # what is kept of a reading as float32 must hold it
 RESERVED_NAMES = frozenset({"schema_version", "station_id", "event_time", "seq"})
 
 DEFAULT_SENSORS = (

@@ -53,13 +53,20 @@ def test_the_plan_follows_from_the_figures(parts: dict[str, Any]) -> None:
 
 def test_the_clock_starts_behind_the_first_quarter() -> None:
     """Breaks when the compilation of a path's own code counts in its rate, or not in that from the command."""
-    marks = [(110.0, 100), (112.0, 200), (113.0, 500), (114.0, 800)]
-    usages = [{"stream": used, "kafka": 1.0} for used in (9.0, 9.5, 9.6, 9.8)]
-    found = timed(100.0, marks, usages)
-    assert found["readings_per_second"] == 300
-    assert found["cold_readings_per_second"] == 57
+    # A quarter of 802 is more than two batches of 100, and two records are left over.
+    marks = [(110.0, 100), (112.0, 200), (113.0, 300), (117.0, 800), (118.0, 802)]
+    usages = [{"stream": used, "kafka": 1.0} for used in (9.0, 9.5, 9.6, 9.8, 9.9)]
+    found = timed(100.0, marks, usages, 100)
+    assert found["readings_per_second"] == 120
+    assert found["cold_readings_per_second"] == round(802 / 18)
     assert found["cpu_us"] == {"stream": 500.0, "kafka": 0.0}
-    assert (found["batches"], found["first_batch_seconds"], found["drain_seconds"]) == (2, 10.0, 2.0)
+    assert (found["batches"], found["first_batch_seconds"], found["drain_seconds"]) == (2, 10.0, 5.0)
+
+
+def test_a_backlog_of_one_batch_times_nothing() -> None:
+    """Breaks when the batch that warms a path up is taken for its rate."""
+    with pytest.raises(SystemExit, match="take more readings"):
+        timed(100.0, [(110.0, 100), (111.0, 102)], [{"stream": 1.0}, {"stream": 1.1}], 100)
 
 
 def test_without_figures_the_plan_says_what_to_run() -> None:
