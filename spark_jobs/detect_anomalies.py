@@ -278,11 +278,21 @@ def _explained(problem: Exception, failure: Exception) -> StationwatchError:
 
 def _jvm_is_gone(problem: Exception) -> bool:
     """Whether nobody answers any more. An error that the JVM itself reports is a Py4JJavaError, and passes."""
-    return isinstance(problem, _JVM_GONE) and not isinstance(problem, Py4JJavaError)
+    if isinstance(problem, Py4JJavaError):
+        return _text(problem) is None
+    return isinstance(problem, _JVM_GONE)
+
+
+def _text(error: Exception) -> str | None:
+    """What an error says; None when it would have to ask a JVM that is gone."""
+    try:
+        return str(error)
+    except _JVM_GONE:
+        return None
 
 
 def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), repr(error))
+    return next((line for line in (_text(error) or "").splitlines() if line.strip()), type(error).__name__)
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from storage.session import Store
 MOST_ROWS = 500
 # Of a batch over several partitions: Cassandra warns from 5 KiB and 10 partitions on.
 FEW_ROWS, MOST_PARTITIONS, SHARED_BYTES = 20, 10, 4 * 1024
-# What Cassandra keeps beside the value of each of a row's columns.
+# What Cassandra counts of a row beside what is sent, about.
 CELL_BYTES = 8
 _LENGTH_BYTES = 4
 

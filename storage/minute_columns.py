@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from storage.column_batches import Partitions, column_batches, ids_of
-from storage.encoded import Column, encode, fields, maps_of
+from storage.encoded import Column, EncodedBatch, encode, fields, maps_of
 from storage.minutes import INSERT
 from storage.retries import OnWait, Patience
 from storage.session import Store
@@ -52,9 +52,14 @@ def write_minute_columns(
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
     patience = Patience(deadline_seconds, on_wait)
+    patience.call(store.prepared, INSERT)
+    write_all(store, batches(store, columns), patience.remaining(), on_wait)
+
+
+def batches(store: Store, columns: MinuteColumns) -> Iterator[EncodedBatch]:
+    """Yield the batches that hold these minutes, each partition's rows side by side."""
     ids = [name.encode() for name in columns.stations]
     days = cql_dates(columns.minute_ms)
-    prepared = patience.call(store.prepared, INSERT)
 
     def encoded(rows: np.ndarray) -> np.ndarray:
         sensors = [Column("raw", _sensor(columns, place, rows)) for place in range(len(columns.names))]
@@ -65,10 +70,9 @@ def write_minute_columns(
             Column("raw", maps_of(columns.names, sensors, len(rows))),
             Column("int", columns.readings[rows]),
         ]
-        return encode(prepared, ordered, len(rows))
+        return encode(store.prepared(INSERT), ordered, len(rows))
 
-    parts = Partitions(ids, columns.station, "date", days, columns.minute_ms)
-    write_all(store, column_batches(store, parts, encoded), patience.remaining(), on_wait)
+    return column_batches(store, Partitions(ids, columns.station, "date", days, columns.minute_ms), encoded)
 
 
 def _sensor(columns: MinuteColumns, place: int, rows: np.ndarray) -> np.ndarray:

@@ -34,6 +34,8 @@ SLICES_PER_SECOND = 20
 SETTLE_SECONDS = 15.0
 SPIKES, SPIKE_SIGMAS = 0.002, 10.0
 DRAIN_SECONDS = 60.0
+# Of a listener: the API gives a sign of life every 15 s, also while the stream is still starting.
+SILENCE_SECONDS = 60.0
 
 
 @dataclass
@@ -141,23 +143,19 @@ class _Heard:
         self.waits: list[tuple[float, float]] = []
         self._stopped = False
         where = urlsplit(address)
-        self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=5)
+        self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=SILENCE_SECONDS)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Take what has arrived."""
+        """Take what has arrived, and what the next sign of life brings along."""
         self._stopped = True
-        self._thread.join(10)
+        self._thread.join(SILENCE_SECONDS)
 
     def _listen(self) -> None:
         self._connection.request("GET", "/api/v1/anomalies/stream")
         answer = self._connection.getresponse()
-        while not self._stopped:
-            try:
-                line = answer.readline()
-            except TimeoutError:
-                return
+        while not self._stopped and (line := answer.readline()):
             if line.startswith(b"data:") and b'"event_time"' in line:
                 at = datetime.fromisoformat(json.loads(line[5:])["event_time"]).timestamp()
                 self.waits.append((at, time.time() - at))

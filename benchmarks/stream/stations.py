@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.stream.latency import Sent, send
 from benchmarks.stream.load import end_offsets, fill
+from benchmarks.stream.page import MANY
 from benchmarks.stream.plant import named, store_of, stored, stream
 from benchmarks.stream.throughput import drain
 from local_stack.stack import Stack
@@ -34,6 +35,8 @@ def by_stations(settings: Settings, stack: Stack, counts: Sequence[int], reading
             rejected_topic=f"{name}.rejected",
             readings_kept="none",
             max_offsets_per_trigger=max(settings.max_offsets_per_trigger, stations),
+            # The state of all stations passes through the heap in each batch.
+            spark_driver_memory="4g" if stations > MANY else settings.spark_driver_memory,
         )
         backlog = fill(own, stations, max(readings, 3 * own.max_offsets_per_trigger))
         run = drain(own, stack)
