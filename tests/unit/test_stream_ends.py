@@ -11,7 +11,10 @@ class _Reported(Py4JJavaError):
     """An error that a living JVM reports; the real one needs a JVM to be made."""
 
     def __init__(self) -> None:
-        Exception.__init__(self, "a task failed four times")
+        Exception.__init__(self)
+
+    def __str__(self) -> str:
+        return "a task failed four times"
 
 
 class _Unanswered(_Reported):
