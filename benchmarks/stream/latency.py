@@ -31,7 +31,7 @@ from local_stack.topics import create_topics
 from settings import Settings
 
 SLICES_PER_SECOND = 20
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 40.0  # Spark has started and caught up, cold servers have compiled their code
 SPIKES, SPIKE_SIGMAS = 0.002, 10.0
 DRAIN_SECONDS = 60.0
 # Of a listener: the API gives a sign of life every 15 s, also while the stream is still starting.
