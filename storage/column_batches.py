@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.encoded import Column, EncodedBatch, EncodedRows, cut, fields, routing_key
+from storage.retries import OnWait, Patience
 from storage.session import Store
+from storage.writes import write_all
 
 # A batch of one partition is one mutation; it must stay far below the commit log's 16 MiB.
 MOST_ROWS = 500
@@ -71,6 +73,20 @@ def column_batches(
             yield EncodedBatch(
                 EncodedRows(end - start, held[start * width : end * width]), keys[at], store.config.keyspace
             )
+
+
+def write_column_batches(
+    store: Store, insert: str, batches: Iterator[EncodedBatch], deadline_seconds: float, on_wait: OnWait | None
+) -> None:
+    """Write the batches of one insert statement.
+
+    Raises:
+        StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
+    """
+    patience = Patience(deadline_seconds, on_wait)
+    # Before the first batch is made, where waiting would end the generator.
+    patience.call(store.prepared, insert)
+    write_all(store, batches, patience.remaining(), on_wait)
 
 
 def ids_of(ids: Sequence[bytes], station: np.ndarray) -> np.ndarray:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.column_batches import Partitions, column_batches, ids_of
+from storage.column_batches import Partitions, column_batches, ids_of, write_column_batches
 from storage.encoded import Column, EncodedBatch, encode, fields, maps_of
 from storage.minutes import INSERT
-from storage.retries import OnWait, Patience
+from storage.retries import OnWait
 from storage.session import Store
 from storage.times import cql_dates
-from storage.writes import write_all
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,7 @@ def write_minute_columns(
     Raises:
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
-    patience = Patience(deadline_seconds, on_wait)
-    patience.call(store.prepared, INSERT)
-    write_all(store, batches(store, columns), patience.remaining(), on_wait)
+    write_column_batches(store, INSERT, batches(store, columns), deadline_seconds, on_wait)
 
 
 def batches(store: Store, columns: MinuteColumns) -> Iterator[EncodedBatch]:

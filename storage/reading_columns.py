@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.column_batches import Partitions, column_batches, ids_of
+from storage.column_batches import Partitions, column_batches, ids_of, write_column_batches
 from storage.encoded import Column, EncodedBatch, encode, maps_of
 from storage.readings import BUCKET_MS, INSERT
-from storage.retries import OnWait, Patience
+from storage.retries import OnWait
 from storage.session import Store
-from storage.writes import write_all
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,7 @@ def write_reading_columns(
     Raises:
         StoreUnavailable: some row is not known to be written at the deadline; all may be written again.
     """
-    patience = Patience(deadline_seconds, on_wait)
-    patience.call(store.prepared, INSERT)
-    write_all(store, batches(store, columns), patience.remaining(), on_wait)
+    write_column_batches(store, INSERT, batches(store, columns), deadline_seconds, on_wait)
 
 
 def batches(store: Store, columns: ReadingColumns) -> Iterator[EncodedBatch]:

@@ -116,8 +116,8 @@ def _stations(parts: dict[str, Any]) -> Iterator[str]:
         part = parts["stations"]
         yield "## Stations"
         yield (
-            "A backlog drained, anomalies and minutes stored, offsets per trigger at least as many as stations. From "
-            f"{MANY:,} stations on the heap is 4 GB: with the default of 768 MB the JVM dies at 200,000. "
+            "A backlog drained, anomalies and minutes stored, offsets per trigger at least as many as stations. For "
+            f"more than {MANY:,} stations the heap is 4 GB: with the default of 768 MB the JVM dies at 200,000. "
             f"{_made(part)}"
         )
         names = (

@@ -103,9 +103,7 @@ def test_stretches_of_hours_lie_beside_the_others(
     first: int, ticks: int, count: int, rows: int, cadence: float
 ) -> None:
     """Breaks if a reading is written twice, lies outside the span, or an hour with room for more has too few."""
-    parts = (
-        stretches(first, ticks, count, max(1, ticks // (3 * count)) if ticks >= count else 1) if ticks >= count else []
-    )
+    parts = stretches(first, ticks, count, max(1, ticks // (3 * count))) if ticks >= count else []
     found = with_every_hour(parts, first, ticks, rows, cadence)
     held = [tick for begin, length in found for tick in range(begin, begin + length)]
     assert held == sorted(set(held)) and set(held) <= set(range(first, first + ticks))
