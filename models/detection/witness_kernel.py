@@ -28,6 +28,8 @@ INNOVATION, BAND_12, BAND_48, LEVEL, LEVEL_12, LEVEL_48, LEVEL_192, NOISE, CROSS
 N_WITNESSES = 10
 # How many readings one excursion of a witness lasts: it is as many times rarer than its readings beyond a limit.
 CLUSTERS = (1.0, 6.0, 24.0, 2.0, 6.0, 20.0, 60.0, 6.0, 6.0, 20.0)
+_LOG_CLUSTERS = tuple(math.log(cluster) for cluster in CLUSTERS)
+_ROOT_CLUSTERS = tuple(math.sqrt(cluster) for cluster in CLUSTERS)
 CROSSED = (BAND_12, LEVEL_48)  # what is predicted from the other sensors
 N_CROSSED = 2
 
@@ -54,9 +56,12 @@ PRIOR_SHAPE = PRIOR_EXCESS + N_WITNESSES
 SENSOR_PRIOR = PRIOR_SHAPE + N_WITNESSES
 # --- columns of a sensor's scratch, for one reading -----------------------------------------------------------------
 # The witnesses in their own units, the averages with this reading, the value without its daily cycle, the daily
-# profile, as much of it as is believed, and room for a matrix and its inverse.
+# profile, as much of it as is believed, the short average of steps with this reading; how far each witness's limit
+# reaches at a cadence, which stays from reading to reading; room for a matrix and its inverse.
 NEXT_MEAN = N_WITNESSES
-REST, DAILY, CYCLE, MATRIX = (NEXT_MEAN + 4 + place for place in range(4))
+REST, DAILY, CYCLE, STEP, AT_CADENCE = (NEXT_MEAN + 4 + place for place in range(5))
+REACH = AT_CADENCE + 1
+MATRIX = REACH + N_WITNESSES
 
 # --- columns of the block -------------------------------------------------------------------------------------------
 COMMON = ("ordinal", "late", "elapsed", "gap_limit", "lasting")
@@ -80,7 +85,8 @@ _QUANTILE_GAIN = 19.0
 _FAR = 8.0  # mean excesses beyond which a value says more about a fault than about the tail
 _LEAST_LIMIT = 3.0
 _WIDER = 6.0  # after as many clusters of its own a station's limit is still twice as wide
-_STEP_TAU, _LONG_STEP_TAU = 12.0, 6000.0
+_MEAN_TAUS = (3.0, 12.0, 48.0, 192.0)
+_STEP_PLACE, _LONG_STEP_TAU = 1, 6000.0  # differences are averaged as MEAN_12 is
 _REFERENCE_TAU, _SPREAD_TAU, _TAIL_TAU = 2880.0, 6000.0, 60_000.0
 _PROFILE_DAYS, _FOLLOW_DAYS = 7.0, 2.0
 _LASTING_TAU, _LASTING_MOST = 30.0, 3.0
@@ -163,18 +169,37 @@ def _unit(cell: np.ndarray, prior: np.ndarray, witness: int) -> float:
 
 
 @compiled()
-def _limit(cell: np.ndarray, prior: np.ndarray, recipe: Recipe, witness: int, log_rate: float) -> float:
+def _reach(prior: np.ndarray, recipe: Recipe, witness: int, log_rate: float) -> float:
+    """By how many mean excesses a limit lies beyond the start of its tail, at the rate the budget leaves the witness.
+
+    `log_rate` is the log of TAIL over the rate of a witness with cluster length 1.
+    """
+    far = max(log_rate - (_LOG_CLUSTERS[witness] if recipe.clusters > 0.0 else 0.0), math.log(2.0))
+    shape = prior[PRIOR_SHAPE + witness]
+    return (1.0 - shape) * math.expm1(shape * far) / shape if shape != 0.0 else far
+
+
+@compiled()
+def _reach_all(priors: np.ndarray, pool: Pool, recipe: Recipe, cadence: float, w: np.ndarray) -> None:
+    """Write every witness's reach into the scratch, unless it stands there: stations tend to share one cadence."""
+    if w[0, AT_CADENCE] == cadence:
+        return
+    w[0, AT_CADENCE] = cadence
+    log_rate = _log_rate(pool, cadence)
+    for sensor in range(len(w)):
+        for witness in range(N_WITNESSES):
+            w[sensor, REACH + witness] = _reach(priors[sensor], recipe, witness, log_rate)
+
+
+@compiled()
+def _limit(cell: np.ndarray, recipe: Recipe, witness: int, reach: float) -> float:
     """Where the witness is at its own limit, in spreads.
 
-    A generalised Pareto tail over the tracked 98 % quantile, at the rate the budget leaves this witness; wider while
-    little was seen. `log_rate` is the log of TAIL over the rate of a witness with cluster length 1.
+    A generalised Pareto tail over the tracked 98 % quantile, as far as `reach`; wider while little was seen.
     """
     if recipe.measure > 0.0:
         return 1.0
     cluster = CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0
-    far = max(log_rate - math.log(cluster), math.log(2.0))
-    shape = prior[PRIOR_SHAPE + witness]
-    reach = (1.0 - shape) * math.expm1(shape * far) / shape if shape != 0.0 else far
     limit = max(_LEAST_LIMIT, cell[TAIL_START + witness] + cell[TAIL_EXCESS + witness] * reach)
     n = cell[COUNT]
     limit *= 1.0 + math.sqrt(cluster / (n + 1.0))
@@ -224,7 +249,8 @@ def band(
     daily = _daily(cell, int(place) % N_BINS, place - math.floor(place))
     typical = cell[REFERENCE] + _cycle(cell, recipe, daily, station[AGE])
     cadence = station[CADENCE] if station[CADENCE] > 0.0 else pool.cadence
-    half = _unit(cell, prior, LEVEL) * _limit(cell, prior, recipe, LEVEL, _log_rate(pool, cadence))
+    reach = _reach(prior, recipe, LEVEL, _log_rate(pool, cadence))
+    half = _unit(cell, prior, LEVEL) * _limit(cell, recipe, LEVEL, reach)
     return typical - half, typical, typical + half
 
 
@@ -259,31 +285,35 @@ def _begin_covariance(covariance: np.ndarray, prior: np.ndarray, sensor: int) ->
 
 
 @compiled()
-def _step_average(cell: np.ndarray, prior: np.ndarray, value: float, dc: float) -> float:
+def _step_average(cell: np.ndarray, prior: np.ndarray, value: float, dc: float, moved: float) -> float:
     """Return the short average of |differences| with this reading."""
     step = min(abs(value - cell[LAST]), _FAR * max(cell[SLOW_STEP], prior[FLOOR]))
-    moved = max(1.0 - math.exp(-dc / _STEP_TAU), 1.0 / (cell[COUNT] + 1.0)) if dc > 0.0 else 0.0
+    moved = max(moved, 1.0 / (cell[COUNT] + 1.0)) if dc > 0.0 else 0.0
     return cell[QUICK_STEP] + moved * (step - cell[QUICK_STEP])
 
 
 @compiled()
-def _average(cell: np.ndarray, prior: np.ndarray, back: float, value: float, dc: float, w: np.ndarray) -> None:
-    """Compute the sensor's averages with this reading, and the witnesses that follow from them, into the scratch."""
+def _average(
+    cell: np.ndarray, prior: np.ndarray, back: float, value: float, dc: float, pace: tuple[float, ...], w: np.ndarray
+) -> None:
+    """Compute the sensor's averages with this reading, and the witnesses that follow from them, into the scratch.
+
+    `pace` is how far each average moves in `dc` when nothing hurries it.
+    """
     n, reference, rest = cell[COUNT], cell[REFERENCE], w[REST]
     level_spread = _unit(cell, prior, LEVEL)
     # A spike is not carried on by the slow averages: they see it cut.
     cut = reference + max(-6.0 * level_spread, min(6.0 * level_spread, rest - reference))
     returned = abs(rest - reference) < 2.0 * level_spread
-    tau, far = 3.0, 2.0
+    far = 2.0
     for place in range(4):
         old = cell[MEAN_3 + place]
         moved = 0.0
         if dc > 0.0:
             # Back at its reference after an excursion: catch up, so that the aftermath is short.
-            hurry = back if returned and abs(old - reference) > far * level_spread else 1.0
-            moved = max(1.0 - math.exp(-dc * hurry / tau), 1.0 / (n + 1.0))
+            hurried = returned and abs(old - reference) > far * level_spread
+            moved = max(1.0 - math.exp(-dc * back / _MEAN_TAUS[place]) if hurried else pace[place], 1.0 / (n + 1.0))
         w[NEXT_MEAN + place] = old + moved * ((rest if place == 0 else cut) - old)
-        tau *= 4.0
         far *= 0.8
     w[INNOVATION] = rest - cell[MEAN_3]
     w[BAND_12], w[BAND_48] = w[NEXT_MEAN] - w[NEXT_MEAN + 2], w[NEXT_MEAN + 1] - w[NEXT_MEAN + 3]
@@ -291,7 +321,8 @@ def _average(cell: np.ndarray, prior: np.ndarray, back: float, value: float, dc:
     for place in range(1, 4):
         w[LEVEL + place] = w[NEXT_MEAN + place] - reference
     least = max(prior[FLOOR], 1e-12)
-    w[NOISE] = math.log((_step_average(cell, prior, value, dc) + least) / (cell[SLOW_STEP] + least))
+    w[STEP] = _step_average(cell, prior, value, dc, pace[_STEP_PLACE])
+    w[NOISE] = math.log((w[STEP] + least) / (cell[SLOW_STEP] + least))
 
 
 @compiled()
@@ -306,11 +337,12 @@ def _cross(cells: np.ndarray, prior: np.ndarray, covariances: np.ndarray, w: np.
         to = CROSS_BAND if crossed == 0 else CROSS_LEVEL
         covariance = covariances[crossed]
         for i in range(n):
-            for j in range(n):
+            w[i, MATRIX + i], w[i, MATRIX + n + i] = 1.0 + _RIDGE, 1.0
+            for j in range(i):
                 scale = covariance[i, i] * covariance[j, j]
                 known = scale > 0.0 and not math.isnan(w[i, of]) and not math.isnan(w[j, of])
-                w[i, MATRIX + j] = 1.0 + _RIDGE if i == j else (covariance[i, j] / math.sqrt(scale) if known else 0.0)
-                w[i, MATRIX + n + j] = 1.0 if i == j else 0.0
+                w[i, MATRIX + j] = w[j, MATRIX + i] = covariance[i, j] / math.sqrt(scale) if known else 0.0
+                w[i, MATRIX + n + j] = w[j, MATRIX + n + i] = 0.0
         _invert(w[:, MATRIX : MATRIX + 2 * n])
         for i in range(n):
             residual = 0.0
@@ -343,7 +375,6 @@ def _describe(
     pool: Pool,
     recipe: Recipe,
     value: float,
-    log_rate: float,
     w: np.ndarray,
     out: np.ndarray,
 ) -> float:
@@ -352,7 +383,7 @@ def _describe(
     n = cell[COUNT]
     begun = n > 0.0 or not missing
     unit = _unit(cell, prior, LEVEL) if begun else prior[PRIOR_SPREAD + LEVEL]
-    half = unit * _limit(cell, prior, recipe, LEVEL, log_rate) if begun else math.nan
+    half = unit * _limit(cell, recipe, LEVEL, w[REACH + LEVEL]) if begun else math.nan
     typical = cell[REFERENCE] + w[CYCLE] if begun else math.nan
     out[0] = value
     out[1] = MISSING if missing else PRESENT
@@ -372,7 +403,7 @@ def _describe(
         ratio = 0.0
         if judged and prior[PRIOR_START + witness] < math.inf:
             unit = _unit(cell, prior, witness)
-            limit = _limit(cell, prior, recipe, witness, log_rate)
+            limit = _limit(cell, recipe, witness, w[REACH + witness])
             # One step of the resolution is no anomaly, however still a sensor has been.
             if witness < NOISE and recipe.measure == 0.0:
                 limit = max(limit, 1.5 * prior[RESOLUTION] / unit)
@@ -415,7 +446,7 @@ def _learn(
     cell[REFERENCE] += moved
     for place in range(4):
         cell[MEAN_3 + place] = w[NEXT_MEAN + place]
-    cell[QUICK_STEP] = _step_average(cell, prior, value, dc)
+    cell[QUICK_STEP] = w[STEP]
     step, rate = abs(value - cell[LAST]), 1.0 / (n + 1.0)
     if n >= YOUNG or _expected(prior):
         step = min(step, 5.0 * max(cell[SLOW_STEP], prior[FLOOR]))
@@ -485,11 +516,11 @@ def _learn_witnesses(
             excess = min(u - start, _FAR * prior[PRIOR_EXCESS + witness])
             cell[TAIL_EXCESS + witness] += min(1.0, rate / TAIL) * (excess - cell[TAIL_EXCESS + witness])
         cell[TAIL_START + witness] = start + _QUANTILE_GAIN * rate * ((1.0 if u > start else 0.0) - TAIL)
-        root = math.sqrt(cluster)
+        root = _ROOT_CLUSTERS[witness] if recipe.clusters > 0.0 else 1.0
         if n < YOUNG and not expected:
             rate = 1.0 / (n + 1.0)
         else:
-            rate = max(1.0 / (n + YOUNG * root + 1.0), 1.0 / (_SPREAD_TAU * root)) * weight
+            rate = 1.0 / min(n + YOUNG * root + 1.0, _SPREAD_TAU * root) * weight
             size = min(size, 5.0 * unit)
         cell[SPREAD + witness] += rate * (ABS_TO_SIGMA * size - cell[SPREAD + witness])
 
@@ -590,7 +621,11 @@ def observe(
     age = station[AGE] + dc * cadence / 86_400.0
     place = (event_ms / 3_600_000.0 - 0.5) % N_BINS
     before, share = int(place) % N_BINS, place - math.floor(place)
-    log_rate = _log_rate(pool, cadence)
+    _reach_all(priors, pool, recipe, cadence, w)
+    pace = (
+        1.0 - math.exp(-dc / _MEAN_TAUS[0]), 1.0 - math.exp(-dc / _MEAN_TAUS[1]),
+        1.0 - math.exp(-dc / _MEAN_TAUS[2]), 1.0 - math.exp(-dc / _MEAN_TAUS[3]),
+    )  # fmt: skip
     for sensor in range(n_sensors):
         cell, scratch = cells[sensor], w[sensor]
         scratch[DAILY] = _daily(cell, before, share)
@@ -602,7 +637,7 @@ def observe(
         if cell[COUNT] == 0.0:
             _begin(cell, priors[sensor], scratch[REST], values[sensor])
             _begin_covariance(covariances, prior.covariance, sensor)
-        _average(cell, priors[sensor], recipe.back, values[sensor], dc, scratch)
+        _average(cell, priors[sensor], recipe.back, values[sensor], dc, pace, scratch)
     crossed = n_sensors > 1 and recipe.cross > 0.0
     if crossed:
         _cross(cells, priors, covariances, w)
@@ -611,7 +646,7 @@ def observe(
     worst = 0.0
     for sensor in range(n_sensors):
         out = row[N_COMMON + sensor * SENSOR_WIDTH : N_COMMON + (sensor + 1) * SENSOR_WIDTH]
-        found = _describe(cells[sensor], priors[sensor], pool, recipe, values[sensor], log_rate, w[sensor], out)
+        found = _describe(cells[sensor], priors[sensor], pool, recipe, values[sensor], w[sensor], out)
         worst = max(worst, found)
     lasting = station[LASTING]
     lasting += (1.0 - math.exp(-dc / _LASTING_TAU)) * (min(worst, _LASTING_MOST) - lasting)
