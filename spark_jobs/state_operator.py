@@ -6,7 +6,7 @@ It knows no model. Its Python function is pickled once, at the start of the quer
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +34,13 @@ Operator = Callable[[tuple[int], Iterator[pd.DataFrame], GroupState], Iterator[p
 
 @dataclass(frozen=True)
 class Records:
-    """Kafka records of one shard in Kafka order; arrays (n,) and lists of n."""
+    """Kafka records of one shard in Kafka order; arrays (n,), key and value `pa.large_binary()`."""
 
     partition: np.ndarray
     offset: np.ndarray
     record_ms: np.ndarray
-    key: list[bytes | None]
-    value: list[bytes | None]
+    key: pa.Array
+    value: pa.Array
 
 
 def state_operator(sensors: tuple[Sensor, ...], prior: Prior) -> Operator:
@@ -69,18 +69,21 @@ def in_kafka_order(frames: Iterator[pd.DataFrame]) -> Records:
     parts = list(frames)
     if not parts:
         nothing = np.zeros(0, np.int64)
-        return Records(nothing.astype(np.int32), nothing, nothing, [], [])
+        return Records(nothing.astype(np.int32), nothing, nothing, _binary([]), _binary([]))
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     partition, offset = frame["partition"].to_numpy(np.int32), frame["offset"].to_numpy(np.int64)
     order = np.lexsort((offset, partition))
-    keys, values = frame["key"].to_numpy(object), frame["value"].to_numpy(object)
     return Records(
         partition[order],
         offset[order],
         frame["record_ms"].to_numpy(np.int64)[order],
-        keys[order].tolist(),
-        values[order].tolist(),
+        _binary(frame["key"].to_numpy(object)[order]),
+        _binary(frame["value"].to_numpy(object)[order]),
     )
+
+
+def _binary(values: Sequence[object] | np.ndarray) -> pa.Array:
+    return pa.array(values, pa.large_binary())
 
 
 def take_records(
@@ -97,7 +100,7 @@ def take_records(
             by an hour writes a handful of rows per station, each at most half again as old as the stream itself.
     """
     began = time.perf_counter()
-    read = read_all(validator, records.key, records.value, records.record_ms, shard)
+    read = read_all(validator, records.key, records.value, records.record_ms)
     parsed = time.perf_counter()
     incoming = Incoming(
         read.station_ids, read.event_ms, np.ascontiguousarray(records.record_ms[read.places]), read.seq, read.values
@@ -165,8 +168,8 @@ def _rejected(records: Records, rejected: list[tuple[int, str, str]]) -> pa.Tabl
             "partition": int(records.partition[place]),
             "offset": int(records.offset[place]),
             "record_ms": int(records.record_ms[place]),
-            "key": records.key[place],
-            "value": records.value[place],
+            "key": records.key[place].as_py(),
+            "value": records.value[place].as_py(),
             "reason": reason,
             # Arrow takes no lone surrogates, which a detail may quote.
             "detail": detail.encode("utf-8", "backslashreplace").decode(),

@@ -115,13 +115,16 @@ def stages() -> dict[str, Any]:
         packed = []
         for shard, batch in _by_shard(settings, turn, offset).items():
             offset += len(batch.offset)
+            one_by_one = list(
+                zip(batch.key.to_pylist(), batch.value.to_pylist(), batch.record_ms.tolist(), strict=True)
+            )
             with clock.stage(ONE_BY_ONE):
-                for record in zip(batch.key, batch.value, batch.record_ms.tolist(), strict=True):
+                for record in one_by_one:
                     validator.validate(*record)
             with clock.stage(PACKING):
                 state = ShardState.from_bytes(shards[shard], settings.sensors, prior)
             with clock.stage(COLUMNS):
-                read_all(validator, batch.key, batch.value, batch.record_ms, state)
+                read_all(validator, batch.key, batch.value, batch.record_ms)
             with clock.stage(STATE):
                 output = take_records(state, validator, batch, flush=False)
             with clock.stage(PACKING):
@@ -165,10 +168,10 @@ def _by_shard(settings: Settings, turn: int, offset: int) -> dict[int, Records]:
         groups[crc32(key) % SHARDS].append((key, value))
     found = {}
     for shard, members in groups.items():
-        keys, values = zip(*members, strict=True)
+        keys, values = (pa.array(held, pa.large_binary()) for held in zip(*members, strict=True))
         n = len(members)
         record_ms = np.repeat((first + TICKS) * 1000, n)
-        found[shard] = Records(np.zeros(n, np.int32), offset + np.arange(n), record_ms, list(keys), list(values))
+        found[shard] = Records(np.zeros(n, np.int32), offset + np.arange(n), record_ms, keys, values)
         offset += n
     return found
 

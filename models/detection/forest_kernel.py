@@ -54,7 +54,7 @@ def add_depths(ranks: Array, nodes: Array, roots: Array, leaf_values: Array, dep
         _add_depths_plainly(ranks, nodes, roots, leaf_values, depth)
 
 
-@compiled()
+@compiled(allocates=True)
 def _rank(values: Array, thresholds: Array, ranks: Array) -> None:
     """Binary searches in lockstep, so that none of them waits for a branch of its own."""
     below = np.zeros(values.size, np.uint32)
@@ -70,7 +70,7 @@ def _rank(values: Array, thresholds: Array, ranks: Array) -> None:
         ranks[i] = below[i] + (size == 1 and thresholds[below[i]] < values[i])
 
 
-@compiled()
+@compiled(allocates=True)
 def _neighbours(ranks: Array, size: int) -> tuple[Array, Array]:
     """Order the rows so that each part of at most `size` rows lies close together; also the bounds of the parts."""
     n_features, n_rows = ranks.shape
@@ -133,7 +133,7 @@ def _part(labels: Array, ranks: Array, threshold: Any, old: Any, new: Any) -> No
         labels[i] = kind(labels[i] + (kind(-kind(beyond)) & step))
 
 
-@compiled()
+@compiled(allocates=True)
 def _add_depths(
     ranks: Array,
     order: Array,

@@ -47,10 +47,13 @@ R = TypeVar("R")
 _DAMAGED = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError, KeyError)
 
 
-def compiled(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def compiled(*, allocates: bool = False, **options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function so that numba compiles it at its first call, or loads it from the cache.
 
     Args:
+        allocates: whether the function makes arrays, or calls one that does. One that does not runs without numba's
+            runtime (`_nrt`, a name that is numba's own), which counts each array that is passed on or sliced: those
+            counts are atomic, and were a fifth of the state step.
         options: further arguments of `numba.njit`, such as `inline="always"` or `boundscheck=True`.
 
     Returns:
@@ -61,7 +64,7 @@ def compiled(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
         if not HAVE_NUMBA:
             return function
         njit: Any = numba.njit
-        dispatcher = njit(**({"nogil": True, "error_model": "numpy"} | options))(function)
+        dispatcher = njit(**({"nogil": True, "error_model": "numpy", "_nrt": allocates} | options))(function)
         cache = _cache(function)
         if cache is not None:
             dispatcher._cache = cache

@@ -1,35 +1,23 @@
-"""Many records at once: what is surely a reading is read column by column, all else goes to `Validator.validate`.
+"""Many records at once: what is of the usual form is read by compiled code, all else goes to `Validator.validate`.
 
-The fast way accepts only what needs no second look (ASCII, one object, a time of the usual form, values within bounds)
-and says no to nothing, so a record is judged as `validate` judges it, at a third of the processor time.
+The fast way says yes to what needs no second look and no to nothing, so a record is judged as `validate` judges it, at
+a tenth of the processor time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
+import pyarrow as pa
 
 from models.detection.errors import InvalidReading
-from models.detection.reading import (
-    MAX_AHEAD_MS,
-    MAX_BEHIND_MS,
-    MAX_BYTES,
-    SCHEMA_VERSION,
-    STATION_ID,
-    Reading,
-    Validator,
-)
+from models.detection.reading import MAX_AHEAD_MS, MAX_BEHIND_MS, MAX_BYTES, Reading, Validator
+from models.detection.reading_kernel import FIELDS, Fields, Scanned, Texts, scan
 
 # Below it the columns cost more than they save.
 FEW_RECORDS = 16
-_TIME = "2026-11-21T10:15:04.250Z"
-_MARKS = [at for at, character in enumerate(_TIME) if not character.isdigit()]
-_DIGITS = [at for at, character in enumerate(_TIME) if character.isdigit()]
-_DAY_MS = 86_400_000
-_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -52,139 +40,69 @@ class Read:
     rejected: list[tuple[int, str, str]]
 
 
-def read_all(
-    validator: Validator,
-    keys: Sequence[bytes | None],
-    values: Sequence[bytes | None],
-    record_ms: np.ndarray,
-    known: Container[str] = frozenset(),
-) -> Read:
-    """Judge records as `validator.validate` does, one by one or by columns, whichever is cheaper.
+def read_all(validator: Validator, keys: pa.Array, values: pa.Array, record_ms: np.ndarray) -> Read:
+    """Judge records as `validator.validate` does, one by one or all at once, whichever is cheaper.
 
     Args:
         validator: of the catalogue.
-        keys: of n records.
-        values: of the same.
+        keys: of n records, `pa.large_binary()`.
+        values: of the same, likewise.
         record_ms: (n,) int64 Kafka timestamps, ms since the epoch.
-        known: station ids that were accepted before, whose form needs no look.
     """
-    if len(keys) < FEW_RECORDS:
-        return _slowly(validator, keys, values, record_ms, range(len(keys)))
-    places, rows, doubtful = _decoded(validator, keys, values, known)
-    fast, unsure = _columns(validator, places, rows, record_ms)
-    slow = _slowly(validator, keys, values, record_ms, sorted([*doubtful, *unsure]))
-    return fast if not len(slow.places) and not slow.rejected else _merged(fast, slow)
+    if len(values) < FEW_RECORDS:
+        return _slowly(validator, keys, values, record_ms, range(len(values)))
+    fast, doubtful = _at_once(validator, keys, values, record_ms)
+    return _merged(fast, _slowly(validator, keys, values, record_ms, doubtful)) if len(doubtful) else fast
 
 
-def _decoded(
-    validator: Validator, keys: Sequence[bytes | None], values: Sequence[bytes | None], known: Container[str]
-) -> tuple[list[int], list[tuple[object, ...]], list[int]]:
-    """Decode what looks as usual. Returns places, their fields in wire order, and the places of all others."""
-    places: list[int] = []
-    rows: list[tuple[object, ...]] = []
-    doubtful: list[int] = []
-    decode, fields = validator.decode, msgspec.structs.astuple
-    for place, (key, value) in enumerate(zip(keys, values, strict=True)):
-        if (
-            value is None
-            or len(value) > MAX_BYTES
-            or not value.isascii()
-            # Anything nested, or two objects.
-            or value.count(b"{") != 1
-            or b"[" in value
-        ):
-            doubtful.append(place)
-            continue
-        try:
-            row = fields(decode(value))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            doubtful.append(place)
-            continue
-        version, station_id, event_time, seq = row[:4]
-        if (
-            version == SCHEMA_VERSION
-            and (station_id in known or STATION_ID.fullmatch(station_id))
-            and key == station_id.encode()
-            and len(event_time) == len(_TIME)
-            and _INT64_MIN <= seq <= _INT64_MAX
-        ):
-            places.append(place)
-            rows.append(row)
-        else:
-            doubtful.append(place)
-    return places, rows, doubtful
-
-
-def _columns(
-    validator: Validator, places: list[int], rows: list[tuple[object, ...]], record_ms: np.ndarray
-) -> tuple[Read, list[int]]:
-    """Read decoded rows as columns. Returns the sure ones, and the places of those that need another look."""
-    if not rows:
-        return _nothing(validator), []
-    _, ids, times, seqs, *sensors = zip(*rows, strict=True)
-    # Adding 0.0 turns -0.0 into 0.0, so that equal values have equal bytes; None is NaN.
-    values = np.array(sensors, np.float64).T.reshape(len(rows), len(sensors)) + 0.0
+def _at_once(validator: Validator, keys: pa.Array, values: pa.Array, record_ms: np.ndarray) -> tuple[Read, np.ndarray]:
+    """Read the records that are surely readings. Returns them, and the places of all others."""
+    held, n, n_sensors = _texts(values), len(values), len(validator.sensors)
+    found = Scanned(
+        sure=np.zeros(n, np.bool_),
+        event_ms=np.zeros(n, np.int64),
+        seq=np.zeros(n, np.int64),
+        values=np.full((n, n_sensors), np.nan),
+        decimals=np.zeros((n * n_sensors, 4), np.int64),
+    )
+    counts = np.zeros(1, np.int64)
+    scan(held, _texts(keys), _fields(validator), found, counts)
+    for record, sensor, start, end in found.decimals[: counts[0]].tolist():
+        found.values[record, sensor] = float(held.data[start:end].tobytes()) + 0.0
     low, high = np.array([sensor.hard for sensor in validator.sensors], np.float64).reshape(-1, 2).T
-    sure = (np.isnan(values) | ((values >= low) & (values <= high))).all(axis=1)
-    event_ms, is_time = times_of(times)
-    where = np.array(places, np.int64)
-    ahead = event_ms - record_ms[where]
-    sure &= is_time & (ahead >= -MAX_BEHIND_MS) & (ahead <= MAX_AHEAD_MS)
-    seq = np.array(seqs, np.int64)
-    if sure.all():
-        return Read(where, list(ids), event_ms, seq, np.ascontiguousarray(values), []), []
+    ahead = found.event_ms - record_ms
+    sure = found.sure & (np.diff(held.ends) <= MAX_BYTES) & (ahead >= -MAX_BEHIND_MS) & (ahead <= MAX_AHEAD_MS)
+    sure &= (np.isnan(found.values) | ((found.values >= low) & (found.values <= high))).all(axis=1)
     chosen = np.flatnonzero(sure)
-    names = [ids[row] for row in chosen.tolist()]
-    return Read(where[chosen], names, event_ms[chosen], seq[chosen], values[chosen], []), where[~sure].tolist()
+    ids = keys.take(pa.array(chosen)).cast(pa.large_string()).to_numpy(zero_copy_only=False).tolist()
+    read = Read(chosen, ids, found.event_ms[chosen], found.seq[chosen], found.values[chosen], [])
+    return read, np.flatnonzero(~sure)
 
 
-def times_of(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Read times of the form 2026-11-21T10:15:04.250Z.
+def _fields(validator: Validator) -> Fields:
+    names = [*FIELDS, *(sensor.name for sensor in validator.sensors)]
+    required = [True for _ in FIELDS] + [not sensor.optional for sensor in validator.sensors]
+    texts = _texts(pa.array([name.encode() for name in names], pa.large_binary()))
+    return Fields(texts, np.array(required), np.full(len(names), -1, np.int64))
 
-    Args:
-        texts: n texts of that length.
 
-    Returns:
-        (n,) int64 ms since the epoch, and (n,) bool whether the text is a time of that form; where it is not, the ms
-        mean nothing.
-    """
-    data = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8).reshape(len(texts), len(_TIME))
-    is_time = (data[:, _MARKS] == np.frombuffer(_TIME.encode(), np.uint8)[_MARKS]).all(axis=1)
-    digits = data - np.uint8(ord("0"))
-    is_time &= (digits[:, _DIGITS] <= 9).all(axis=1)
-    numbers = digits.astype(np.int64)
-
-    def number(start: int, end: int) -> np.ndarray:
-        found = numbers[:, start]
-        for at in range(start + 1, end):
-            found = found * 10 + numbers[:, at]
-        return found
-
-    year, month, day = number(0, 4), number(5, 7), number(8, 10)
-    hour, minute, second = number(11, 13), number(14, 16), number(17, 19)
-    is_time &= (year >= 1) & (month >= 1) & (month <= 12) & (hour <= 23) & (minute <= 59) & (second <= 59)
-    months = np.where(is_time, (year - 1970) * 12 + month - 1, 0)
-    first = months.astype("M8[M]").astype("M8[D]").astype(np.int64)
-    after = (months + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)
-    is_time &= (day >= 1) & (day <= after - first)
-    ms = ((hour * 60 + minute) * 60 + second) * 1000 + number(20, 23)
-    return (first + day - 1) * _DAY_MS + ms, is_time
+def _texts(held: pa.Array) -> Texts:
+    """The bytes of an array; an absent one is empty."""
+    _, ends, data = held.buffers()
+    where = np.frombuffer(ends, np.int64)[held.offset : held.offset + len(held) + 1]
+    return Texts(np.frombuffer(data or b"", np.uint8), where)
 
 
 def _slowly(
-    validator: Validator,
-    keys: Sequence[bytes | None],
-    values: Sequence[bytes | None],
-    record_ms: np.ndarray,
-    chosen: Sequence[int],
+    validator: Validator, keys: pa.Array, values: pa.Array, record_ms: np.ndarray, chosen: Sequence[int] | np.ndarray
 ) -> Read:
     """Judge the chosen records one by one."""
     readings: list[Reading] = []
     places: list[int] = []
     rejected: list[tuple[int, str, str]] = []
-    for place in chosen:
+    for place in map(int, chosen):
         try:
-            readings.append(validator.validate(keys[place], values[place], int(record_ms[place])))
+            readings.append(validator.validate(keys[place].as_py(), values[place].as_py(), int(record_ms[place])))
             places.append(place)
         except InvalidReading as problem:  # noqa: PERF203 - a bad record costs itself only
             rejected.append((place, problem.reason, problem.detail))
@@ -213,10 +131,6 @@ def _merged(fast: Read, slow: Read) -> Read:
         np.concatenate((fast.values, slow.values))[order],
         slow.rejected,
     )
-
-
-def _nothing(validator: Validator) -> Read:
-    return Read(*_no_arrays(validator), [])
 
 
 def _no_arrays(validator: Validator) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray, np.ndarray]:

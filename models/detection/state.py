@@ -144,9 +144,6 @@ class ShardState:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __contains__(self, station_id: object) -> bool:
-        return station_id in self._rows
-
     def take(self, incoming: Incoming) -> Step:
         """Judge duplicates and lateness, describe each reading and learn from it, in the order given."""
         batch = self._batch(incoming)

@@ -82,8 +82,8 @@ def streamed(history: History, model: Model) -> dict[tuple[str, int, int], tuple
                 np.zeros(len(mine), np.int32),
                 mine,
                 history.event_ms[mine],
-                [keys[row] for row in mine],
-                [values[row] for row in mine],
+                pa.array([keys[row] for row in mine], pa.large_binary()),
+                pa.array([values[row] for row in mine], pa.large_binary()),
             )
             rows.append(take_records(state, Validator(DEFAULT_SENSORS), records, flush=False).pack(shard))
             packed[shard] = state.to_bytes()

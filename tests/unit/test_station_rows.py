@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from iot_simulator.encode import encode_reading
@@ -32,7 +33,8 @@ class Shard:
         values = [encode_reading("a", time, 1, dict.fromkeys(NAMES, 20.0)) for time in at]
         record_ms = np.array([(NOON_S + one) * 1000 for one in taken], np.int64)
         places = np.array(taken, np.int64)
-        records = Records(places.astype(np.int32) * 0, places, record_ms, [b"a" for _ in taken], list(values))
+        held = [pa.array(texts, pa.large_binary()) for texts in ([b"a" for _ in taken], list(values))]
+        records = Records(places.astype(np.int32) * 0, places, record_ms, *held)
         output = take_records(self._state, self._validator, records, flush=flush, behind_ms=behind_s * 1000)
         return list(output.stations["readings"].to_pylist())
 
