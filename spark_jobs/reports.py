@@ -54,7 +54,7 @@ def report_of(judged: Judged, seconds: dict[str, float], now_ms: int) -> bytes:
     report = Report(
         records=dict(zip(COUNTS, output.counts.tolist(), strict=True)),
         rejected=dict(Counter(output.rejected["reason"].to_pylist())),
-        scored=dict(Counter(judged.versions.tolist())),
+        scored=dict(zip(*(part.tolist() for part in np.unique(judged.versions, return_counts=True)), strict=True)),
         anomalies=_anomalies(judged),
         latency=np.bincount(bins, minlength=len(LATENCY_EDGES) + 1).tolist(),
         latency_sum=float(delays.sum()),

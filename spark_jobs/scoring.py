@@ -117,7 +117,8 @@ class Stage:
             rows = np.flatnonzero(versions == version)
             detector = _detector(version, self.detectors[version])
             exempting = detector.spec.exemptions is not None
-            verdicts = detector.judge(output.blocks.take(rows), _stations(output, rows) if exempting else None)
+            blocks = output.blocks if len(rows) == len(versions) else output.blocks.take(rows)
+            verdicts = detector.judge(blocks, _stations(output, rows) if exempting else None)
             parts.append((rows, verdicts))
             documents |= self._explain(detector, output.blocks, verdicts, rows)
         return Judged(output, _in_place(parts, len(versions)), versions, documents)

@@ -70,6 +70,12 @@ class Blocks:
         cells = self.rows[:, len(COMMON) :].reshape(len(self.rows), len(self.sensors), SENSOR_WIDTH)
         return cells[:, :, len(PER_SENSOR) + PER_WITNESS.index(column) :: len(PER_WITNESS)]
 
+    def whole(self) -> np.ndarray:
+        """Return the rows for compiled code: side by side and read-only, so that it is compiled for one type."""
+        rows = np.ascontiguousarray(self.rows).view()
+        rows.flags.writeable = False
+        return rows
+
     def take(self, chosen: np.ndarray) -> Blocks:
         """Return the chosen rows (indices or mask)."""
         return Blocks(self.sensors, self.rows[chosen])

@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from models.detection.block import IMPLAUSIBLE, MISSING, WITNESSES, Blocks
+from models.detection.block import WITNESSES, Blocks
 from models.detection.errors import ArtefactRefused
 from models.detection.exemptions import Exemptions
 from models.detection.features import FEATURES, Reference, features
 from models.detection.forest import PackedForest
 from models.detection.verdict import RULES, Flag, Verdicts, score_of, severity_of
+from models.detection.verdict_kernel import Bits, witnesses_and_rules
 from models.detection.witness_kernel import TAIL
 
-WARM_WEIGHT = 0.5  # below it a station counts as warming up
 # Shares of training readings with a higher score, at which the score is kept.
 CALIBRATION = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, TAIL)
+_BITS = Bits(*(int(Flag[name.upper()]) for name in Bits._fields))
 # A release that knows no exemptions must not judge without them.
 _FORMAT, _EXEMPTING_FORMAT = "stationwatch-detector-2", "stationwatch-detector-3"
 
@@ -112,11 +113,10 @@ class Detector:
         forest = self.forest.anomaly_score(features(blocks, self.reference))
         ratio = np.maximum(self.forest_ratio(forest), blocks.common("lasting"))
         fired = forest > self.spec.forest_threshold
-        witnesses = self.witness_ratios(blocks)
-        ratio = np.maximum(ratio, witnesses.max(axis=(1, 2), initial=0.0))
-        fired |= (witnesses > blocks.witnesses("h")).any(axis=(1, 2))
-        ratio = np.maximum(ratio, _towards_rules(blocks))
-        flags = _rule_flags(blocks)
+        said, flags, beyond = np.zeros(len(blocks)), np.zeros(len(blocks), np.int32), np.zeros(len(blocks), bool)
+        factors = self._factors(blocks.sensors)
+        witnesses_and_rules(blocks.whole(), factors, _BITS, said, flags, beyond)
+        ratio, fired = np.maximum(ratio, said), fired | beyond
         for rule, stated in RULES.items():
             ratio = np.where(flags & rule, np.maximum(ratio, stated), ratio)
         fired |= (flags & sum(RULES)) != 0
@@ -124,8 +124,8 @@ class Detector:
             exempt = self._exempt(blocks, stations, flags, np.flatnonzero(fired))
             fired[exempt] = False
             flags[exempt] |= Flag.EXEMPT
-        flags |= np.where(fired, Flag.ANOMALY, 0) | _state_flags(blocks)
-        return Verdicts(score_of(ratio), severity_of(ratio, fired), flags.astype(np.int32), forest)
+        flags[fired] |= Flag.ANOMALY
+        return Verdicts(score_of(ratio), severity_of(ratio, fired), flags, forest)
 
     def _exempt(self, blocks: Blocks, stations: Sequence[str], flags: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return those of the rows that look like what people called false alarms."""
@@ -141,13 +141,13 @@ class Detector:
 
     def witness_ratios(self, blocks: Blocks) -> np.ndarray:
         """Return |ratio| / k of each witness, (n, n_sensors, n_witnesses) float64; it fires above its h."""
-        ratio = np.abs(blocks.witnesses("ratio").astype(np.float64))
-        if not self.spec.factors:
-            return ratio
-        factors = [
-            [self.spec.factors.get(f"{witness}:{name}", 1.0) for witness in WITNESSES] for name in blocks.sensors
-        ]
-        return ratio / np.array(factors)
+        return np.abs(blocks.witnesses("ratio").astype(np.float64)) / self._factors(blocks.sensors)
+
+    def _factors(self, sensors: tuple[str, ...]) -> np.ndarray:
+        """Return k of each witness, (n_sensors, n_witnesses) float64."""
+        return np.array(
+            [[self.spec.factors.get(f"{witness}:{name}", 1.0) for witness in WITNESSES] for name in sensors]
+        )
 
     def p_value(self, score: float) -> float:
         """Return how large a share of the training readings scored as high: in the bulk counted, beyond it by the tail.
@@ -181,26 +181,3 @@ class Detector:
         except msgspec.MsgspecError as error:
             raise ArtefactRefused(f"the detector cannot be read: {error}") from error
         return cls(Spec.from_json(spec), PackedForest.from_bytes(forest))
-
-
-def _rule_flags(blocks: Blocks) -> np.ndarray:
-    quality = blocks.per_sensor("quality")
-    stuck = blocks.per_sensor("run") > blocks.per_sensor("run_limit")
-    missing = blocks.per_sensor("missing_run") > blocks.per_sensor("missing_limit")
-    flags = np.where((quality == IMPLAUSIBLE).any(axis=1), Flag.IMPLAUSIBLE, 0)
-    flags |= np.where(stuck.any(axis=1), Flag.STUCK, 0)
-    flags |= np.where(missing.any(axis=1), Flag.MISSING, 0)
-    return flags | np.where(blocks.common("elapsed") > blocks.common("gap_limit"), Flag.GAP, 0)
-
-
-def _towards_rules(blocks: Blocks) -> np.ndarray:
-    """How near a reading is to a run that breaks a rule, (n,) in 0…1, so that a stuck sensor ranks high before it."""
-    stuck = blocks.per_sensor("run") / blocks.per_sensor("run_limit")
-    missing = blocks.per_sensor("missing_run") / (blocks.per_sensor("missing_limit") + 1.0)
-    return np.minimum(np.maximum(stuck, missing).max(axis=1, initial=0.0), 1.0)
-
-
-def _state_flags(blocks: Blocks) -> np.ndarray:
-    flags = np.where((blocks.per_sensor("quality") == MISSING).any(axis=1), Flag.INCOMPLETE, 0)
-    flags |= np.where(blocks.common("late") > 0, Flag.LATE, 0)
-    return flags | np.where(blocks.per_sensor("weight").max(axis=1) < WARM_WEIGHT, Flag.WARMING_UP, 0)

@@ -7,14 +7,15 @@ that were measured: docs/decisions/witnesses.md.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from models.detection.block import WITNESSES, Blocks
+from models.detection.verdict_kernel import largest_ratios
 
 FEATURES = (*WITNESSES, "lasting")
-_LEVEL = WITNESSES.index("level")
 FAR = 5.0  # limits beyond which a feature carries no more information
 
 
@@ -32,14 +33,12 @@ class Reference:
     centre: np.ndarray
     reach: np.ndarray
 
-    def ratio(self, sensors: tuple[str, ...], values: np.ndarray) -> np.ndarray:
-        """Return (value - centre) / reach, (n, n_sensors) float64; 0 where missing or of an unknown sensor."""
-        ratio = np.zeros(values.shape)
-        for place, name in enumerate(sensors):
-            if name in self.sensors:
-                known = self.sensors.index(name)
-                ratio[:, place] = (values[:, place] - self.centre[known]) / self.reach[known]
-        return np.nan_to_num(ratio, nan=0.0)
+    def of(self, sensors: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Return centre and reach of these sensors, (n_sensors,) float64 each; NaN of an unknown one."""
+        places = [self.sensors.index(name) if name in self.sensors else None for name in sensors]
+        found = [[math.nan if place is None else part[place] for place in places] for part in (self.centre, self.reach)]
+        centre, reach = np.array(found, np.float64).reshape(2, len(sensors))
+        return centre, reach
 
 
 def features(blocks: Blocks, reference: Reference) -> np.ndarray:
@@ -55,12 +54,7 @@ def features(blocks: Blocks, reference: Reference) -> np.ndarray:
         (n, len(FEATURES)) float64, dimensionless, within 0…5: |ratio| to the witness's limit as its controller has
         raised it.
     """
-    ratio = blocks.witnesses("ratio").astype(np.float64)
-    weight = blocks.per_sensor("weight").astype(np.float64)
-    if (weight < 1.0).any():
-        pooled = reference.ratio(blocks.sensors, blocks.per_sensor("value").astype(np.float64))
-        ratio[:, :, _LEVEL] = weight * ratio[:, :, _LEVEL] + (1.0 - weight) * pooled
-    # A witness that fires too often for the station has to say more, here as well.
-    largest = (np.abs(ratio) / blocks.witnesses("h")).max(axis=1, initial=0.0)
-    columns = np.concatenate([largest, blocks.common("lasting")[:, np.newaxis]], axis=1)
-    return np.minimum(columns, FAR)
+    centre, reach = reference.of(blocks.sensors)
+    found = np.zeros((len(blocks), len(FEATURES)))
+    largest_ratios(blocks.whole(), centre, reach, FAR, found)
+    return found

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from models.detection.block import IMPLAUSIBLE, PRESENT, Blocks
-from models.detection.detector import CALIBRATION, WARM_WEIGHT, Detector, Spec
+from models.detection.detector import CALIBRATION, Detector, Spec
 from models.detection.errors import StationwatchError
 from models.detection.features import FAR, FEATURES, Reference, features
 from models.detection.forest import PackedForest
@@ -32,6 +32,7 @@ from models.detection.prior import Prior
 from models.detection.samples import Samples
 from models.detection.sensors import Sensor
 from models.detection.tails import forest_limit, rate_of, tail_of
+from models.detection.verdict_kernel import WARM_WEIGHT
 from models.detection.witness_kernel import Recipe
 
 if TYPE_CHECKING:
