@@ -96,14 +96,17 @@ class Settings(BaseSettings):
     shuffle_partitions: int = Field(
         2, ge=1, le=4096, description="Spark tasks per batch; fixed for the life of a checkpoint"
     )
-    spark_master: str = Field("local[2,4]", description="Spark master of `make run`")
+    spark_master: str = Field(
+        "local[4,4]",
+        description="Spark master of `make run`: tasks at a time, and tries of each; more than cores, as they wait",
+    )
     spark_driver_memory: str = Field("768m", pattern=r"^\d+[mg]$", description="heap of the Spark driver of `make run`")
     spark_jars: str = Field(
         "", description="paths of the Kafka source's jars, comma-separated; empty: spark-submit brings them"
     )
     checkpoint: str = Field("", description="checkpoint folder or URI; empty: HOME/checkpoint")
     trigger_seconds: float = Field(1.0, ge=0, description="pause between the starts of two batches, s")
-    max_offsets_per_trigger: int = Field(100_000, ge=1, description="most Kafka records in a batch")
+    max_offsets_per_trigger: int = Field(200_000, ge=1, description="most Kafka records in a batch")
     store_deadline_seconds: float = Field(
         120.0, gt=0, description="how long a task retries a write before its batch starts anew, s"
     )

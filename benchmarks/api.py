@@ -238,6 +238,34 @@ def listeners(plant: Plant, count: int) -> Iterator[list[http.client.HTTPConnect
         one.close()
 
 
+def measured(
+    rate: float = 50.0, seconds: float = 120.0, stations: int = 1000, settle: float = 60.0, seed: int = 7
+) -> dict[str, Any]:
+    """Ask a running pipeline, and say what came of it.
+
+    Args:
+        rate: requests a second.
+        seconds: how long.
+        stations: with one reading a second each.
+        settle: seconds of the stream alone, before.
+        seed: of what is asked for.
+    """
+    with tempfile.TemporaryDirectory(prefix="stationwatch-api-") as home, running(stations, Path(home)) as plant:
+        time.sleep(settle / 2)
+        with sampled(plant.lag) as before:
+            time.sleep(settle / 2)
+        load = os.getloadavg()[0]
+        with sampled(plant.lag) as during, listeners(plant, LISTENERS):
+            routes = ask(plant, rate, seconds, random.Random(seed))
+    return {
+        "asked": {"rate": rate, "seconds": seconds, "stations": stations, "seed": seed, "listeners": LISTENERS},
+        "machine": {"cpus": os.cpu_count(), "load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)},
+        "routes": {name: route.summary() for name, route in routes.items()},
+        "all": _joined(routes).summary(),
+        "lag_readings": {"before": _quantiles(before), "during": _quantiles(during)},
+    }
+
+
 def main() -> int:
     """Run the benchmark, print what was found, write it to benchmarks/results/api.json."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api", description=__doc__)
@@ -247,20 +275,7 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=60.0, help="seconds of the stream alone, before")
     parser.add_argument("--seed", type=int, default=7)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stationwatch-api-") as home, running(chosen.stations, Path(home)) as plant:
-        time.sleep(chosen.settle / 2)
-        with sampled(plant.lag) as before:
-            time.sleep(chosen.settle / 2)
-        load = os.getloadavg()[0]
-        with sampled(plant.lag) as during, listeners(plant, LISTENERS):
-            routes = ask(plant, chosen.rate, chosen.seconds, random.Random(chosen.seed))
-    found = {
-        "asked": vars(chosen) | {"listeners": LISTENERS},
-        "machine": {"cpus": os.cpu_count(), "load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)},
-        "routes": {name: route.summary() for name, route in routes.items()},
-        "all": _joined(routes).summary(),
-        "lag_readings": {"before": _quantiles(before), "during": _quantiles(during)},
-    }
+    found = measured(**vars(chosen))
     _print(found)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -69,7 +69,7 @@ def in_kafka_order(frames: Iterator[pd.DataFrame]) -> Records:
     parts = list(frames)
     if not parts:
         nothing = np.zeros(0, np.int64)
-        return Records(nothing.astype(np.int32), nothing, nothing, _binary([]), _binary([]))
+        return Records(nothing.astype(np.int32), nothing, nothing, binary([]), binary([]))
     frame = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
     partition, offset = frame["partition"].to_numpy(np.int32), frame["offset"].to_numpy(np.int64)
     order = np.lexsort((offset, partition))
@@ -77,12 +77,13 @@ def in_kafka_order(frames: Iterator[pd.DataFrame]) -> Records:
         partition[order],
         offset[order],
         frame["record_ms"].to_numpy(np.int64)[order],
-        _binary(frame["key"].to_numpy(object)[order]),
-        _binary(frame["value"].to_numpy(object)[order]),
+        binary(frame["key"].to_numpy(object)[order]),
+        binary(frame["value"].to_numpy(object)[order]),
     )
 
 
-def _binary(values: Sequence[object] | np.ndarray) -> pa.Array:
+def binary(values: Sequence[object] | np.ndarray) -> pa.Array:
+    """Return keys or values as `Records` holds them."""
     return pa.array(values, pa.large_binary())
 
 

@@ -8,6 +8,7 @@ Spark starts it by `spark.python.daemon.module`; see `session.LOADED_DAEMON`.
 from __future__ import annotations
 
 import gc
+import json
 import os
 
 # pyspark loads nothing before it forks, because a thread that holds a lock at a fork leaves it locked in the child.
@@ -16,20 +17,29 @@ ALONE = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread
 
 
 def preload() -> None:
-    """Import what the workers need and run the state step once. Scoring loads its own code with the first forest."""
+    """Import what the workers need and take some readings. The forest's code is loaded with the first forest."""
     os.environ.update(ALONE)
     import numpy as np
 
-    import spark_jobs.scoring
-    import spark_jobs.state_operator  # noqa: F401 - for the workers
+    import spark_jobs.scoring  # noqa: F401 - for the workers
+    from models.detection.block import WITNESSES
+    from models.detection.detector import said_of
+    from models.detection.features import Reference, features
     from models.detection.prior import neutral_prior
+    from models.detection.reading import Validator
+    from models.detection.reading_batch import FEW_RECORDS
     from models.detection.sensors import DEFAULT_SENSORS
-    from models.detection.state import Incoming, ShardState
+    from models.detection.state import ShardState
+    from spark_jobs.state_operator import Records, binary, take_records
 
-    nothing, values = np.zeros(1, np.int64), np.zeros((1, len(DEFAULT_SENSORS)))
-    shard = ShardState(DEFAULT_SENSORS, neutral_prior(tuple(sensor.name for sensor in DEFAULT_SENSORS)))
-    shard.take(Incoming(["station"], nothing, nothing, nothing, values))
-    shard.open_minutes(np.zeros(1, np.int64))
+    names, zeros = tuple(sensor.name for sensor in DEFAULT_SENSORS), np.zeros(FEW_RECORDS, np.int64)
+    reading = {"schema_version": 1, "station_id": "s", "event_time": "1970-01-01T00:00:00.000Z", "seq": 0}
+    value = json.dumps(reading | dict.fromkeys(names, 1.0)).encode()
+    records = Records(zeros.astype(np.int32), zeros, zeros, binary([b"s"] * FEW_RECORDS), binary([value] * FEW_RECORDS))
+    shard = ShardState(DEFAULT_SENSORS, neutral_prior(names))
+    blocks = take_records(shard, Validator(DEFAULT_SENSORS), records, flush=True).blocks
+    features(blocks, Reference(names, np.zeros(len(names)), np.ones(len(names))))
+    said_of(blocks, np.ones((len(names), len(WITNESSES))))
     gc.collect()
     gc.freeze()
 

@@ -1,6 +1,7 @@
 """Measures the stream on real servers, writes docs/performance.md and scaling.md: `python -m benchmarks.stream`.
 
-Every part runs on the same Kafka and Cassandra, one after the other; each replaces its own figures of the last run.
+The parts `stages` and `api` start what they need themselves; all others run on the same Kafka and Cassandra, one after
+the other. Each replaces its own figures of the last run.
 `--quick` takes little of everything, prints, and writes nothing.
 """
 
@@ -18,12 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.api import measured
 from benchmarks.stream.latency import latency
 from benchmarks.stream.page import performance_page
 from benchmarks.stream.plant import ROOT, plant
 from benchmarks.stream.scaling import scaling_page
 from benchmarks.stream.stages import stages
-from benchmarks.stream.stations import by_cores, by_stations, soak, start_up
+from benchmarks.stream.stations import by_stations, by_tasks, soak, start_up
 from benchmarks.stream.throughput import bytes_on_disk, throughput
 from local_stack.stack import Stack
 from settings import Settings
@@ -32,16 +34,20 @@ RESULT = ROOT / "benchmarks" / "results" / "stream.json"
 PERFORMANCE, SCALING = ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md"
 
 Part = Callable[[Settings, Stack, argparse.Namespace], Any]
+# These start what they need themselves.
+ALONE: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "stages": lambda asked: stages(),
+    "api": lambda asked: measured(seconds=asked.seconds),
+}
 PARTS: dict[str, Part] = {
-    "stages": lambda settings, stack, asked: stages(),
     "throughput": lambda settings, stack, asked: throughput(settings, stack, 2000, asked.readings, asked.turns),
     "latency": lambda settings, stack, asked: [latency(settings, stack, rate, asked.seconds) for rate in asked.rates],
     "stations": lambda settings, stack, asked: by_stations(settings, stack, asked.stations, asked.readings // 2),
-    "partitions": lambda settings, stack, asked: by_cores(settings, stack, 2000, asked.readings // 2),
+    "partitions": lambda settings, stack, asked: by_tasks(settings, stack, 2000, asked.readings // 2),
     "startup": lambda settings, stack, asked: start_up(settings, stack),
     "soak": lambda settings, stack, asked: soak(settings, stack, 1000, asked.soak),
 }
-WHOLE = {"readings": 800_000, "turns": 2, "seconds": 120.0, "soak": 1800.0}
+WHOLE = {"readings": 1_600_000, "turns": 2, "seconds": 120.0, "soak": 1800.0}
 QUICK = {"readings": 150_000, "turns": 1, "seconds": 30.0, "soak": 60.0}
 
 
@@ -49,7 +55,7 @@ def main() -> int:
     """Measure, print, and keep what a full run found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="little of everything; writes nothing")
-    parser.add_argument("--parts", type=_parts, default=tuple(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--parts", type=_parts, default=(*ALONE, *PARTS), help=f"some of {','.join((*ALONE, *PARTS))}")
     parser.add_argument("--home", type=Path, help="folder to keep; else a temporary one")
     parser.add_argument("--readings", type=int, help="of a backlog")
     parser.add_argument("--turns", type=int, help="of each path")
@@ -63,34 +69,39 @@ def main() -> int:
         setattr(chosen, name, getattr(chosen, name) or value)
     if chosen.pages:
         return _keep({})
-    if chosen.parts == ("stages",):
-        return _done({}, "stages", stages(), chosen)
+    found: dict[str, Any] = {}
+    for name in ALONE:
+        if name in chosen.parts:
+            _done(found, name, ALONE[name](chosen), chosen)
+    rest = [name for name in chosen.parts if name in PARTS]
+    if not rest:
+        return 0
     with _home(chosen.home) as home:
-        measured: dict[str, Any] = {}
         with plant(home) as (settings, stack):
             if chosen.quick:  # as many batches of fewer readings
                 trigger = max(1, chosen.readings // 8)
                 settings = settings.model_copy(update={"max_offsets_per_trigger": trigger})
-            for name in chosen.parts:
-                _done(measured, name, PARTS[name](settings, stack, chosen), chosen)
-        if "throughput" in measured:
+            for name in rest:
+                _done(found, name, PARTS[name](settings, stack, chosen), chosen)
+        if "throughput" in found:
             # Only now, stopped, have the servers written everything to their files.
-            measured["throughput"]["found"]["bytes"] = bytes_on_disk(home, measured["throughput"]["found"])
-    return 0 if chosen.quick else _keep(measured)
+            found["throughput"]["found"]["bytes"] = bytes_on_disk(home, found["throughput"]["found"])
+    return 0 if chosen.quick else _keep(found)
 
 
-def _done(measured: dict[str, Any], name: str, found: Any, chosen: argparse.Namespace) -> int:
+def _done(parts: dict[str, Any], name: str, found: Any, chosen: argparse.Namespace) -> None:
     """Print a part, and keep it at once: a later one may be interrupted."""
-    measured[name] = _stamp() | {"found": found}
-    print(f"{name}: {json.dumps(measured[name])}", flush=True)
-    return 0 if chosen.quick else _keep(measured)
+    parts[name] = _stamp() | {"found": found}
+    print(f"{name}: {json.dumps(parts[name])}", flush=True)
+    if not chosen.quick:
+        _keep(parts)
 
 
 def _parts(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    unknown = [name for name in names if name not in PARTS]
+    unknown = [name for name in names if name not in {**ALONE, **PARTS}]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: expected some of {', '.join(PARTS)}")
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: expected some of {', '.join((*ALONE, *PARTS))}")
     return names
 
 
@@ -108,9 +119,9 @@ def _home(given: Path | None) -> Iterator[Path]:
         yield Path(home)
 
 
-def _keep(measured: dict[str, Any]) -> int:
+def _keep(found: dict[str, Any]) -> int:
     parts = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    parts |= measured
+    parts |= found
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
     PERFORMANCE.write_text(performance_page(parts), encoding="utf-8")

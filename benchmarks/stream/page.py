@@ -31,7 +31,7 @@ before, and does it for the few that need it: records that are not plainly readi
 
 def performance_page(parts: dict[str, Any]) -> str:
     """Return the page of what was measured so far."""
-    sections = (_throughput, _profile, _latency, _stations, _cores, _start, _soak)
+    sections = (_throughput, _profile, _latency, _stations, _tasks, _start, _api, _soak)
     made = (section for make in sections for section in make(parts))
     return "\n\n".join([_HEAD, *made]) + "\n"
 
@@ -129,12 +129,15 @@ def _stations(parts: dict[str, Any]) -> Iterator[str]:
         yield table(("stations", *head), rows)
 
 
-def _cores(parts: dict[str, Any]) -> Iterator[str]:
+def _tasks(parts: dict[str, Any]) -> Iterator[str]:
     if "partitions" in parts:
         part = parts["partitions"]
-        yield "## Cores"
-        yield f"The same topic with one and with two tasks at a time; servers share the machine. {_made(part)}"
-        rows = [(run["cores"], run["readings_per_second"], run["cpu_us"]["stream"]) for run in part["found"]]
+        yield "## Tasks at a time"
+        yield (
+            "The same topic with one, two and four tasks at a time, and as many partitions of the shuffle, at most "
+            f"two; the servers share the machine. {_made(part)}"
+        )
+        rows = [(run["tasks"], run["readings_per_second"], run["cpu_us"]["stream"]) for run in part["found"]]
         yield table(("tasks at a time", "readings/s", "CPU µs a reading"), rows)
 
 
@@ -149,13 +152,37 @@ def _start(parts: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _api(parts: dict[str, Any]) -> Iterator[str]:
+    if "api" in parts:
+        part = parts["api"]
+        found = part["found"]
+        asked, lag = found["asked"], found["lag_readings"]["during"]["max"]
+        yield "## The API meanwhile"
+        yield (
+            f"{asked['rate']:.0f} requests/s for {asked['seconds']:.0f} s, open loop, and {asked['listeners']} live "
+            f"listeners, while {asked['stations']:,} readings/s flow through the whole pipeline of `make run` on the "
+            f"same cores. Milliseconds; the stream was at most {lag:,.0f} readings behind. {_made(part)}"
+        )
+        head = ("requests", "p50", "p95", "p99", "max", "errors")
+        yield table(
+            ("route", *head),
+            [
+                (f"`{name}`", *(row[each] for each in head[:-1]), sum(row["errors"].values()))
+                for name, row in [*found["routes"].items(), ("all", found["all"])]
+            ],
+        )
+
+
 def _soak(parts: dict[str, Any]) -> Iterator[str]:
     if "soak" in parts:
         part = parts["soak"]
         found = part["found"]
         yield "## Over time"
         yield (
-            f"{found['seconds'] / 60:.0f} minutes at {found['rate']:,} readings/s, slopes over the second half: "
-            f"{found['resident_mib']:,} MiB resident, {found['resident_mib_per_hour']:+} MiB an hour; checkpoint "
-            f"{found['checkpoint_mib']} MiB, {found['checkpoint_mib_per_hour']:+} MiB an hour. {_made(part)}"
+            f"{found['seconds'] / 60:.0f} minutes at {found['rate']:,} readings/s. The second half in ten stretches, "
+            "the median of each in MiB, and the slope through them. Java and Python: resident memory of Spark and of "
+            f"its workers, each of which counts the pages that all share. {_made(part)}"
         )
+        head = ("", *map(str, range(1, 11)), "MiB an hour")
+        names = {"java": "Java", "python": "Python", "checkpoint": "checkpoint on disk"}
+        yield table(head, [(names[name], *found[f"{name}_mib"], found[f"{name}_mib_per_hour"]) for name in names])

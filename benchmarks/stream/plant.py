@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -112,11 +112,18 @@ class Running:
 
     def shares(self) -> dict[str, float]:
         """CPU seconds so far of Java and of Python among the process and all it started."""
-        seconds = {"java": 0.0, "python": 0.0}
+        return self._by_kind(_seconds)
+
+    def memory(self) -> dict[str, float]:
+        """Resident MiB of Java and of Python; pages that forked workers share count for each of them."""
+        return self._by_kind(lambda process: process.memory_info().rss / 2**20)
+
+    def _by_kind(self, measure: Callable[[psutil.Process], float]) -> dict[str, float]:
+        sums = {"java": 0.0, "python": 0.0}
         for process in family_of(self._process.pid):
             with suppress(psutil.NoSuchProcess):
-                seconds["java" if process.name() == "java" else "python"] += _seconds(process)
-        return seconds
+                sums["java" if process.name() == "java" else "python"] += measure(process)
+        return sums
 
     def metrics(self) -> dict[str, float]:
         """Its Prometheus samples, `name{labels}` → value; empty before it serves any."""

@@ -1,4 +1,4 @@
-"""Cost per reading by stations and by cores, start-up, and what a steady stream costs in memory and disk."""
+"""Cost per reading by stations and by tasks, start-up, and what a steady stream costs in memory and disk."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from local_stack.topics import create_topics
 from settings import Settings
 
 SAMPLE_SECONDS = 5.0
+STRETCHES = 10
 
 
 def by_stations(settings: Settings, stack: Stack, counts: Sequence[int], readings: int) -> list[dict[str, Any]]:
@@ -55,16 +56,18 @@ def by_stations(settings: Settings, stack: Stack, counts: Sequence[int], reading
     return found
 
 
-def by_cores(settings: Settings, stack: Stack, stations: int, readings: int) -> list[dict[str, Any]]:
-    """Drain the same topic with one and with two tasks at a time."""
-    topic = {"readings_topic": "cores", "rejected_topic": "cores.rejected", "readings_kept": "none"}
+def by_tasks(settings: Settings, stack: Stack, stations: int, readings: int) -> list[dict[str, Any]]:
+    """Drain the same topic with one, two and four tasks at a time."""
+    topic = {"readings_topic": "tasks", "rejected_topic": "tasks.rejected", "readings_kept": "none"}
     fill(settings.model_copy(update=topic), stations, readings)
     found = []
-    for cores in (1, 2):
-        own = named(settings, f"cores_{cores}", **topic, spark_master=f"local[{cores},4]", shuffle_partitions=cores)
+    for tasks in (1, 2, 4):
+        own = named(
+            settings, f"tasks_{tasks}", **topic, spark_master=f"local[{tasks},4]", shuffle_partitions=min(tasks, 2)
+        )
         run = drain(own, stack)
-        found.append({"cores": cores} | {name: run[name] for name in ("readings_per_second", "cpu_us")})
-        print(f"cores: {found[-1]}", flush=True)
+        found.append({"tasks": tasks} | {name: run[name] for name in ("readings_per_second", "cpu_us")})
+        print(f"tasks: {found[-1]}", flush=True)
     return found
 
 
@@ -85,28 +88,30 @@ def start_up(settings: Settings, stack: Stack) -> dict[str, Any]:
 
 
 def soak(settings: Settings, stack: Stack, rate: int, seconds: float) -> dict[str, Any]:
-    """Resident memory and checkpoint size while `rate` readings a second arrive; slopes over the second half."""
+    """Resident memory and checkpoint size while `rate` readings a second arrive, over the second half.
+
+    Of what is measured the medians of ten equal stretches are kept, and the slope through them: the size of the
+    checkpoint swings with each snapshot.
+    """
     own = named(settings, "soak", readings_topic="soak", rejected_topic="soak.rejected")
     create_topics(own)
-    samples: list[tuple[float, float, float]] = []
+    samples: list[tuple[float, ...]] = []
     with stream(own, "soak") as process:
         done = threading.Event()
         sender = threading.Thread(target=send, args=(own, rate, seconds, Sent(), done))
         sender.start()
         while not done.wait(SAMPLE_SECONDS):
             process.check()
-            samples.append((time.time(), process.usage()[1], _size(Path(own.checkpoint)) / 2**20))
+            memory, size = process.memory(), _size(Path(own.checkpoint)) / 2**20
+            samples.append((time.time(), memory["java"], memory["python"], size))
         sender.join()
-    at, resident, checkpoint = np.array(samples[len(samples) // 2 :]).T
-    hours = (at - at[0]) / 3600
-    return {
-        "rate": rate,
-        "seconds": seconds,
-        "resident_mib": round(float(np.median(resident))),
-        "resident_mib_per_hour": round(float(np.polyfit(hours, resident, 1)[0]), 1),
-        "checkpoint_mib": round(float(np.median(checkpoint)), 1),
-        "checkpoint_mib_per_hour": round(float(np.polyfit(hours, checkpoint, 1)[0]), 1),
-    }
+    stretches = [np.median(part, axis=0) for part in np.array_split(samples[len(samples) // 2 :], STRETCHES)]
+    at, *measured = np.array(stretches).T
+    found: dict[str, Any] = {"rate": rate, "seconds": seconds}
+    for name, values in zip(("java", "python", "checkpoint"), measured, strict=True):
+        found[f"{name}_mib"] = [round(float(value), 1) for value in values]
+        found[f"{name}_mib_per_hour"] = round(float(np.polyfit((at - at[0]) / 3600, values, 1)[0]), 1)
+    return found
 
 
 def _size(folder: Path) -> int:

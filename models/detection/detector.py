@@ -113,9 +113,7 @@ class Detector:
         forest = self.forest.anomaly_score(features(blocks, self.reference))
         ratio = np.maximum(self.forest_ratio(forest), blocks.common("lasting"))
         fired = forest > self.spec.forest_threshold
-        said, flags, beyond = np.zeros(len(blocks)), np.zeros(len(blocks), np.int32), np.zeros(len(blocks), bool)
-        factors = self._factors(blocks.sensors)
-        witnesses_and_rules(blocks.whole(), factors, _BITS, said, flags, beyond)
+        said, flags, beyond = said_of(blocks, self._factors(blocks.sensors))
         ratio, fired = np.maximum(ratio, said), fired | beyond
         for rule, stated in RULES.items():
             ratio = np.where(flags & rule, np.maximum(ratio, stated), ratio)
@@ -181,3 +179,20 @@ class Detector:
         except msgspec.MsgspecError as error:
             raise ArtefactRefused(f"the detector cannot be read: {error}") from error
         return cls(Spec.from_json(spec), PackedForest.from_bytes(forest))
+
+
+def said_of(blocks: Blocks, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read what witnesses and rules say from blocks.
+
+    Args:
+        blocks: n readings.
+        factors: (n_sensors, n_witnesses) float64, k of each witness.
+
+    Returns:
+        (n,) float64 largest |ratio| / k, or how near a rule is to being broken; (n,) int32 flags without ANOMALY and
+        EXEMPT; (n,) bool whether a witness fires.
+    """
+    n = len(blocks)
+    ratio, flags, fired = np.zeros(n), np.zeros(n, np.int32), np.zeros(n, np.bool_)
+    witnesses_and_rules(blocks.whole(), factors, _BITS, ratio, flags, fired)
+    return ratio, flags, fired

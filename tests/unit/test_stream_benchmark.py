@@ -40,6 +40,22 @@ def test_the_page_shows_what_was_measured_and_when(parts: dict[str, Any]) -> Non
     assert "## Latency" not in page
 
 
+def test_requests_and_memory_have_their_tables(parts: dict[str, Any]) -> None:
+    """Breaks when a route, a stretch of memory or a slope is left out."""
+    row = {"requests": 6001, "p50": 8.5, "p95": 99.5, "p99": 250.25, "max": 404.0, "errors": {"503": 2, "timeout": 1}}
+    asked = {"rate": 50.0, "seconds": 120.0, "stations": 1000, "listeners": 20}
+    lag = {"during": {"max": 1234.0}}
+    api = {"asked": asked, "routes": {"GET /api/v1/x": row}, "all": row, "lag_readings": lag}
+    soak: dict[str, Any] = {"rate": 1000, "seconds": 1800.0}
+    for name, most in (("java", 777.5), ("python", 888.5), ("checkpoint", 99.5)):
+        soak |= {f"{name}_mib": [most] * 10, f"{name}_mib_per_hour": -1.5}
+    page = performance_page(parts | {"api": STAMP | {"found": api}, "soak": STAMP | {"found": soak}})
+    assert "| `GET /api/v1/x` | 6,001 | 8.5 | 99.5 | 250.25 | 404.0 | 3 |" in page
+    assert "1,234 readings behind" in page
+    for most in ("777.5", "888.5", "99.5"):
+        assert f"| {' | '.join([most] * 10)} | -1.5 |" in page
+
+
 def test_the_plan_follows_from_the_figures(parts: dict[str, Any]) -> None:
     """Breaks when a plant is told too few cores or too little disk for the cost that was measured."""
     lines = [line for line in scaling_page(parts).splitlines() if "every reading |" in line]
