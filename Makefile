@@ -35,7 +35,7 @@ check: setup ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-life bench-api bench-counts ## every benchmark
+bench: bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-life bench-counts ## every benchmark
 
 bench-kernel: setup ## the packed forest against scikit-learn
 	@exec $(BIN)/python -m benchmarks.kernel $(ARGS)
@@ -43,7 +43,7 @@ bench-kernel: setup ## the packed forest against scikit-learn
 bench-state: setup ## the state step and the verdicts: speed and size
 	@exec $(BIN)/python -m benchmarks.state $(ARGS)
 
-bench-stream: setup java ## throughput, latency, stations, cores, start-up, half an hour; writes docs/performance.md
+bench-stream: setup java ## throughput, latency, stations, tasks, start-up, the API, half an hour; writes docs/performance.md
 	@exec $(BIN)/python -m benchmarks.stream $(ARGS)
 
 bench-replay: setup java ## a recorded real series through the whole pipeline

@@ -154,8 +154,6 @@ def ask(plant: Plant, per_second: float, seconds: float, rng: random.Random) -> 
     clients = ThreadPoolExecutor(CLIENTS)
     try:
         list(clients.map(send, range(len(paths))))
-    except KeyboardInterrupt:
-        print("interrupted; what follows is of the requests answered until then")
     finally:
         clients.shutdown(cancel_futures=True)
     return routes
@@ -258,7 +256,14 @@ def measured(
         with sampled(plant.lag) as during, listeners(plant, LISTENERS):
             routes = ask(plant, rate, seconds, random.Random(seed))
     return {
-        "asked": {"rate": rate, "seconds": seconds, "stations": stations, "seed": seed, "listeners": LISTENERS},
+        "asked": {
+            "rate": rate,
+            "seconds": seconds,
+            "stations": stations,
+            "settle": settle,
+            "seed": seed,
+            "listeners": LISTENERS,
+        },
         "machine": {"cpus": os.cpu_count(), "load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)},
         "routes": {name: route.summary() for name, route in routes.items()},
         "all": _joined(routes).summary(),

@@ -35,7 +35,9 @@ def preload() -> None:
     names, zeros = tuple(sensor.name for sensor in DEFAULT_SENSORS), np.zeros(FEW_RECORDS, np.int64)
     reading = {"schema_version": 1, "station_id": "s", "event_time": "1970-01-01T00:00:00.000Z", "seq": 0}
     value = json.dumps(reading | dict.fromkeys(names, 1.0)).encode()
-    records = Records(zeros.astype(np.int32), zeros, zeros, binary([b"s"] * FEW_RECORDS), binary([value] * FEW_RECORDS))
+    keys, values = binary([b"s"] * FEW_RECORDS), binary([value] * FEW_RECORDS)
+    # A record time above 0, so that a station row is due, with its open minutes.
+    records = Records(zeros.astype(np.int32), zeros, zeros + 1, keys, values)
     shard = ShardState(DEFAULT_SENSORS, neutral_prior(names))
     blocks = take_records(shard, Validator(DEFAULT_SENSORS), records, flush=True).blocks
     features(blocks, Reference(names, np.zeros(len(names)), np.ones(len(names))))

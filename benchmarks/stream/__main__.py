@@ -33,6 +33,8 @@ from settings import Settings
 RESULT = ROOT / "benchmarks" / "results" / "stream.json"
 PERFORMANCE, SCALING = ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md"
 
+# Of what a part keeps. Figures of another layout are not shown beside those of today.
+LAYOUT = 2
 Part = Callable[[Settings, Stack, argparse.Namespace], Any]
 # These start what they need themselves.
 ALONE: dict[str, Callable[[argparse.Namespace], Any]] = {
@@ -120,8 +122,8 @@ def _home(given: Path | None) -> Iterator[Path]:
 
 
 def _keep(found: dict[str, Any]) -> int:
-    parts = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    parts |= found
+    stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    parts = {name: part for name, part in stored.items() if part.get("layout") == LAYOUT} | found
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
     PERFORMANCE.write_text(performance_page(parts), encoding="utf-8")
@@ -134,6 +136,7 @@ def _stamp() -> dict[str, Any]:
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
     ran = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
     return {
+        "layout": LAYOUT,
         "date": datetime.now(UTC).date().isoformat(),
         "commit": ran.stdout.strip() or "unknown",
         "cores": os.cpu_count(),

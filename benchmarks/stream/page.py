@@ -161,7 +161,7 @@ def _api(parts: dict[str, Any]) -> Iterator[str]:
         yield (
             f"{asked['rate']:.0f} requests/s for {asked['seconds']:.0f} s, open loop, and {asked['listeners']} live "
             f"listeners, while {asked['stations']:,} readings/s flow through the whole pipeline of `make run` on the "
-            f"same cores. Milliseconds; the stream was at most {lag:,.0f} readings behind. {_made(part)}"
+            f"same cores. Milliseconds; the stream was at most {lag or 0:,.0f} readings behind. {_made(part)}"
         )
         head = ("requests", "p50", "p95", "p99", "max", "errors")
         yield table(

@@ -20,8 +20,8 @@ from local_stack.stack import Stack
 from local_stack.topics import create_topics
 from settings import Settings
 
-SAMPLE_SECONDS = 5.0
 STRETCHES = 10
+LONGEST_PAUSE_SECONDS, SAMPLES = 5.0, 60
 
 
 def by_stations(settings: Settings, stack: Stack, counts: Sequence[int], readings: int) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def soak(settings: Settings, stack: Stack, rate: int, seconds: float) -> dict[st
         done = threading.Event()
         sender = threading.Thread(target=send, args=(own, rate, seconds, Sent(), done))
         sender.start()
-        while not done.wait(SAMPLE_SECONDS):
+        while not done.wait(min(LONGEST_PAUSE_SECONDS, seconds / SAMPLES)):
             process.check()
             memory, size = process.memory(), _size(Path(own.checkpoint)) / 2**20
             samples.append((time.time(), memory["java"], memory["python"], size))

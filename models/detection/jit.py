@@ -90,11 +90,11 @@ def _cache(function: Callable[..., object]) -> Any:
 
 @cache
 def _stamp(source: Path) -> str:
-    """Digest of a source file and of the kernels beside it; of the whole wheel when it stands in one."""
+    """Digest of a source file, of the kernels beside it and of this one; of the whole wheel when it stands in one."""
     wheel = next((parent for parent in source.parents if parent.is_file()), None)
     if wheel is not None:
         return hashlib.sha256(wheel.read_bytes()).hexdigest()
-    files = sorted({source, *source.parent.glob("*kernel.py")})
+    files = sorted({source, Path(__file__), *source.parent.glob("*kernel.py")})
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 

@@ -39,7 +39,7 @@ class Prior:
         tail_start: (n_sensors, n_witnesses) 98 % quantile of |witness| in spreads. Infinite switches the witness off.
         tail_excess: (n_sensors, n_witnesses) how far values beyond it lie beyond it on average, spreads.
         tail_shape: (n_sensors, n_witnesses) of a generalised Pareto: above 0 is heavier than exponential.
-        covariance: (n_crossed, n_sensors, n_sensors) of the sensors' bands and levels, in spreads.
+        covariance: (n_crossed, n_sensors, n_sensors) of the sensors' bands and levels, in spreads; symmetric.
     """
 
     sensors: tuple[str, ...]

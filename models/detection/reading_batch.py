@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.detection.errors import InvalidReading
+from models.detection.jit import HAVE_NUMBA
 from models.detection.reading import MAX_AHEAD_MS, MAX_BEHIND_MS, MAX_BYTES, Reading, Validator
 from models.detection.reading_kernel import FIELDS, Fields, Scanned, Texts, scan
 
@@ -49,7 +50,7 @@ def read_all(validator: Validator, keys: pa.Array, values: pa.Array, record_ms: 
         values: of the same, likewise.
         record_ms: (n,) int64 Kafka timestamps, ms since the epoch.
     """
-    if len(values) < FEW_RECORDS:
+    if len(values) < FEW_RECORDS or not HAVE_NUMBA:
         return _slowly(validator, keys, values, record_ms, range(len(values)))
     fast, doubtful = _at_once(validator, keys, values, record_ms)
     return _merged(fast, _slowly(validator, keys, values, record_ms, doubtful)) if len(doubtful) else fast
@@ -72,6 +73,8 @@ def _at_once(validator: Validator, keys: pa.Array, values: pa.Array, record_ms: 
     low, high = np.array([sensor.hard for sensor in validator.sensors], np.float64).reshape(-1, 2).T
     ahead = found.event_ms - record_ms
     sure = found.sure & (np.diff(held.ends) <= MAX_BYTES) & (ahead >= -MAX_BEHIND_MS) & (ahead <= MAX_AHEAD_MS)
+    if keys.null_count or values.null_count:
+        sure &= (keys.is_valid().to_numpy(zero_copy_only=False)) & (values.is_valid().to_numpy(zero_copy_only=False))
     sure &= (np.isnan(found.values) | ((found.values >= low) & (found.values <= high))).all(axis=1)
     chosen = np.flatnonzero(sure)
     ids = keys.take(pa.array(chosen)).cast(pa.large_string()).to_numpy(zero_copy_only=False).tolist()
@@ -87,10 +90,13 @@ def _fields(validator: Validator) -> Fields:
 
 
 def _texts(held: pa.Array) -> Texts:
-    """The bytes of an array; an absent one is empty."""
+    """The bytes of an array, read-only wherever it came from, so that `scan` is compiled for one type."""
     _, ends, data = held.buffers()
     where = np.frombuffer(ends, np.int64)[held.offset : held.offset + len(held) + 1]
-    return Texts(np.frombuffer(data or b"", np.uint8), where)
+    found = Texts(np.frombuffer(data or b"", np.uint8), where)
+    for part in found:
+        part.flags.writeable = False
+    return found
 
 
 def _slowly(

@@ -2,7 +2,8 @@
 
 It says yes or nothing. What it says yes to is a reading as `reading.Validator` understands it, but for the limits on
 values and times, which its caller holds against them. Everything unusual is left alone: escapes, other characters than
-ASCII, nesting, a field twice, times of another form than 2026-11-21T10:15:04.250Z, whole numbers of 19 digits and more.
+ASCII, nesting, a reading's field twice, times of another form than 2026-11-21T10:15:04.250Z, a `seq` of more than
+18 characters.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _whole(data: np.ndarray, start: int, stop: int) -> int:
     found = 0
     for at in range(start, stop):
         if _ZERO <= data[at] <= _NINE:
-            found = found * 10 + (data[at] - _ZERO)
+            found = found * 10 + int(np.int64(data[at])) - _ZERO
     return found
 
 

@@ -191,6 +191,17 @@ def test_the_usual_form_needs_no_second_look() -> None:
     assert Watched.looks == 1
 
 
+def test_an_absent_key_or_value_is_absent_whatever_lies_beneath() -> None:
+    """Breaks when the bytes under a null of an Arrow array are read."""
+    texts = pa.array([json.dumps(GOOD).encode()] * 20, pa.large_binary())
+    keys = pa.array([KEY] * 20, pa.large_binary())
+    gone = pa.Array.from_buffers(pa.large_binary(), 20, [pa.py_buffer(bytes(3)), *texts.buffers()[1:]])
+    keyless = pa.Array.from_buffers(pa.large_binary(), 20, [pa.py_buffer(bytes(3)), *keys.buffers()[1:]])
+    record_ms = np.full(20, NOON)
+    assert {reason for _, reason, _ in read_all(VALIDATOR, keys, gone, record_ms).rejected} == {"null_value"}
+    assert {reason for _, reason, _ in read_all(VALIDATOR, keyless, texts, record_ms).rejected} == {"key_mismatch"}
+
+
 @pytest.mark.parametrize("missing", ["vibration", "temperature"])
 def test_an_optional_sensor_may_be_absent_in_columns_too(missing: str) -> None:
     lax = Validator((Sensor("temperature"), Sensor("vibration", optional=True)))
