@@ -36,7 +36,7 @@ from spark_jobs.activations import Activations
 from spark_jobs.packing import unpack
 from spark_jobs.rows import Columns
 from spark_jobs.scoring import Sinks, Stage
-from spark_jobs.state_operator import Records, take_records
+from spark_jobs.state_operator import Records, binary, take_records
 from storage import readings
 from storage.encoded import EncodedRowsHandler
 from storage.reading_columns import batches
@@ -168,7 +168,7 @@ def _by_shard(settings: Settings, turn: int, offset: int) -> dict[int, Records]:
         groups[crc32(key) % SHARDS].append((key, value))
     found = {}
     for shard, members in groups.items():
-        keys, values = (pa.array(held, pa.large_binary()) for held in zip(*members, strict=True))
+        keys, values = map(binary, zip(*members, strict=True))
         n = len(members)
         record_ms = np.repeat((first + TICKS) * 1000, n)
         found[shard] = Records(np.zeros(n, np.int32), offset + np.arange(n), record_ms, keys, values)

@@ -24,7 +24,7 @@ from models.detection.verdict import Flag, rules_of
 from spark_jobs.activations import Activations
 from spark_jobs.packing import unpack
 from spark_jobs.scoring import Sinks, Stage
-from spark_jobs.state_operator import Records, take_records
+from spark_jobs.state_operator import Records, binary, take_records
 
 NAMES = [sensor.name for sensor in DEFAULT_SENSORS]
 SHARDS = 3
@@ -82,8 +82,8 @@ def streamed(history: History, model: Model) -> dict[tuple[str, int, int], tuple
                 np.zeros(len(mine), np.int32),
                 mine,
                 history.event_ms[mine],
-                pa.array([keys[row] for row in mine], pa.large_binary()),
-                pa.array([values[row] for row in mine], pa.large_binary()),
+                binary([keys[row] for row in mine]),
+                binary([values[row] for row in mine]),
             )
             rows.append(take_records(state, Validator(DEFAULT_SENSORS), records, flush=False).pack(shard))
             packed[shard] = state.to_bytes()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from iot_simulator.encode import encode_reading
@@ -13,7 +12,7 @@ from models.detection.prior import neutral_prior
 from models.detection.reading import Validator
 from models.detection.sensors import DEFAULT_SENSORS
 from models.detection.state import ShardState
-from spark_jobs.state_operator import Records, take_records
+from spark_jobs.state_operator import Records, binary, take_records
 
 NOON_S = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
@@ -33,8 +32,8 @@ class Shard:
         values = [encode_reading("a", time, 1, dict.fromkeys(NAMES, 20.0)) for time in at]
         record_ms = np.array([(NOON_S + one) * 1000 for one in taken], np.int64)
         places = np.array(taken, np.int64)
-        held = [pa.array(texts, pa.large_binary()) for texts in ([b"a" for _ in taken], list(values))]
-        records = Records(places.astype(np.int32) * 0, places, record_ms, *held)
+        keys = binary([b"a" for _ in taken])
+        records = Records(places.astype(np.int32) * 0, places, record_ms, keys, binary(values))
         output = take_records(self._state, self._validator, records, flush=flush, behind_ms=behind_s * 1000)
         return list(output.stations["readings"].to_pylist())
 
