@@ -27,7 +27,7 @@ test: setup java ## every test, on real servers that it starts and stops
 	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-faults: setup java ## the tests that kill, pause and take minutes
-	@exec $(BIN)/python -m pytest tests/faults tests/integration/test_api_fuzz.py tests/integration/test_images.py $(ARGS)
+	@exec $(BIN)/python -m pytest tests/faults tests/integration/api/test_fuzz.py tests/integration/deployment/test_images.py $(ARGS)
 
 check: setup ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -81,11 +81,11 @@ screenshots: setup java ## pictures of the page from a demo plant, in docs/image
 	@exec $(BIN)/python -m tests.browser.screenshots
 
 image-packages: setup ## write what each image installs, after an import was added or dropped
-	@$(BIN)/python -m local_stack.image_packages
+	@$(BIN)/python -m local_stack.downloads.image_packages
 
 settings-table: setup ## print the settings table of README, and write .env.example
-	@$(BIN)/python -m settings --env-example > .env.example
-	@$(BIN)/python -m settings --markdown
+	@$(BIN)/python -m core.settings --env-example > .env.example
+	@$(BIN)/python -m core.settings --markdown
 
 $(STAMP): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH: install it, or make PYTHON=/path/to/python3.11" >&2; exit 1; }

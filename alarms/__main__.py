@@ -7,20 +7,20 @@ import signal
 import threading
 import time
 
+from alarms.alarm_service import Keeper
 from alarms.alertmanager import Alertmanager, Poster, wall_clock_ms
 from alarms.folding import Policy
-from alarms.keeper import Keeper
+from alarms.group_scope import Scopes
 from alarms.lease import FoldLease
 from alarms.metrics import AlarmMetrics
-from alarms.scopes import Scopes
-from alarms.telling import Telling
-from models.detection.errors import Retryable
-from models.detection.groups import StationGroups
-from settings import Settings, settings_or_exit
-from storage.alarms import AlarmRow
-from storage.retries import SchemaMissing
-from storage.session import Store, StoreConfig, connect
-from storage.times import DAY_MS, HOUR_MS
+from alarms.notifier import Telling
+from core.errors import Retryable
+from core.settings import Settings, settings_or_exit
+from core.station_groups import StationGroups
+from core.times import DAY_MS, HOUR_MS
+from storage.driver.retry import SchemaMissing
+from storage.driver.session import Store, StoreConfig, connect
+from storage.tables.alarms import AlarmRow
 
 log = logging.getLogger("alarms")
 

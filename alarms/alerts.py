@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from models.detection.peers import ONE_STATION, WHOLE_HALL
-from models.detection.verdict import severity_class
-from storage.alarms import SILENT, AlarmRow
+from core.peer_comparison import ONE_STATION, WHOLE_HALL
+from core.verdict import severity_class
+from storage.tables.alarms import SILENT, AlarmRow
 
 NAMES = {False: "StationAnomaly", True: "StationSilent"}
 SCOPES = {

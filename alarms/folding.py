@@ -1,6 +1,6 @@
 """Anomalies folded into alarms: pure, one reading at a time, so that it matters nowhere where the feed was cut.
 
-An alarm is an episode as `models.detection.episodes` defines it. What is said here beside that: from when on it is
+An alarm is an episode as `core.episodes` defines it. What is said here beside that: from when on it is
 worth telling, when it is over, and how its severity grows with its duration.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from models.detection.episodes import GAP
-from models.detection.peers import UNKNOWN
-from models.detection.verdict import RULES
-from storage.alarms import ANOMALY, AlarmKey, AlarmRow
-from storage.anomalies import AnomalyRow, leading_sensor
-from storage.stations import Heard
+from core.episodes import GAP
+from core.peer_comparison import UNKNOWN
+from core.verdict import RULES
+from storage.tables.alarms import ANOMALY, AlarmKey, AlarmRow
+from storage.tables.anomalies import AnomalyRow, leading_sensor
+from storage.tables.stations import Heard
 
 HALVES_MS = 30 * 60_000
 """What is missing to severity 100 halves in this time: what stays is worse than what passes."""

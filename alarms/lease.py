@@ -9,9 +9,9 @@ import uuid
 
 import psutil
 
-from storage import lease
-from storage.lease import Holder
-from storage.session import Store
+from storage.driver import lease
+from storage.driver.lease import Holder
+from storage.driver.session import Store
 
 TTL_SECONDS = 30
 RENEW_SECONDS = 5.0

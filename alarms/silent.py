@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from alarms.folding import escalated
-from models.detection.peers import UNKNOWN
-from models.detection.silence import allowed_ms, is_silent
-from storage.alarms import SILENT, AlarmKey, AlarmRow
-from storage.stations import Heard
+from core.peer_comparison import UNKNOWN
+from core.station_silence import allowed_ms, is_silent
+from storage.tables.alarms import SILENT, AlarmKey, AlarmRow
+from storage.tables.stations import Heard
 
 SEVERITY = 60.0
 """Of a station that has just fallen silent: nobody knows whether it burns."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from api.logs import set_up_logging
-from api.server import Server
-from api.tokens import read_tokens
-from models.detection.errors import SettingsError
-from settings import settings_or_exit
+from api.security.tokens import read_tokens
+from api.server.gunicorn_server import Server
+from api.server.logs import set_up_logging
+from core.errors import SettingsError
+from core.settings import settings_or_exit
 
 
 def main() -> None:

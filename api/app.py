@@ -7,46 +7,49 @@ from dataclasses import replace
 
 from apiflask import APIFlask
 
-from api.alarms import alarm_routes
-from api.anomalies import anomaly_routes
-from api.auth import register_auth
-from api.context import Context, wall_clock_ms
-from api.count_keeper import CountKeeper
-from api.counts import Counter, count_routes
 from api.docs import docs_routes
-from api.drift import drift_routes
-from api.exchange import register_exchange
-from api.feedback import feedback_routes
-from api.health import health_routes
-from api.identity import OpaqueConverter
-from api.jobs import job_routes
-from api.json_format import MsgspecJson
-from api.judging import Judge
-from api.legacy import legacy_routes
-from api.limits import check_time, register_limits
-from api.live import live_routes
-from api.live_feed import LiveFeed
-from api.login import login_routes
-from api.metrics import build_version, register_metrics
+from api.http.json_format import MsgspecJson
+from api.http.limits import check_time, register_limits
+from api.http.opaque_ids import OpaqueConverter
+from api.http.problems import register_problems
+from api.http.request_hooks import register_exchange
+from api.http.single_flight_cache import SharedAnswers
+from api.http.store_connection import REQUEST_TIMEOUT_SECONDS, StoreHandle, StoreProvider
 from api.openapi import register_openapi
 from api.pages import page_routes
-from api.predict import predict_routes
-from api.problems import register_problems
-from api.replay import replay_routes
-from api.sessions import Sessions
-from api.sharing import SharedAnswers
-from api.stations import station_routes
-from api.store_handle import REQUEST_TIMEOUT_SECONDS, StoreHandle, StoreProvider
-from api.tokens import KnownTokens, TokensFile
-from settings import Settings
-from storage import (
+from api.security.auth import register_auth
+from api.security.login import login_routes
+from api.security.sessions import Sessions
+from api.security.tokens import KnownTokens, TokensFile
+from api.server.health import health_routes
+from api.server.metrics import build_version, register_metrics
+from api.services.context import Context, wall_clock_ms
+from api.services.count_maintenance import CountKeeper
+from api.services.live_feed import LiveFeed
+from api.services.scoring_service import Judge
+from api.v1.alarms import alarm_routes
+from api.v1.anomalies import anomaly_routes
+from api.v1.counts import Counter, count_routes
+from api.v1.drift import drift_routes
+from api.v1.feedback import feedback_routes
+from api.v1.jobs import job_routes
+from api.v1.legacy import legacy_routes
+from api.v1.live import live_routes
+from api.v1.predict import predict_routes
+from api.v1.replay import replay_routes
+from api.v1.stations import station_routes
+from core.settings import Settings
+from storage.driver.session import Store, StoreConfig, connect
+from storage.tables import (
     alarm_actions,
     alarms,
     anomalies,
+    anomaly_counts,
+    anomaly_feed,
+    anomaly_scan,
+    api_tokens,
     artefacts,
-    counts,
-    drift,
-    feed,
+    drift_reports,
     feedback,
     jobs,
     minutes,
@@ -55,19 +58,16 @@ from storage import (
     recounting,
     secrets,
     stations,
-    stream,
-    tokens,
-    walks,
+    stream_progress,
 )
-from storage.session import Store, StoreConfig, connect
 
 LIVE_FEED = "stationwatch-live-feed"
 COUNT_KEEPER = "stationwatch-count-keeper"
 
 WARMED_UP = (
-    *walks.STATEMENTS,
-    counts.SELECT_COUNTED,
-    *counts.SELECT_MINUTES.values(),
+    *anomaly_scan.STATEMENTS,
+    anomaly_counts.SELECT_COUNTED,
+    *anomaly_counts.SELECT_MINUTES.values(),
     recounting.SELECT,
     readings.SELECT_FROM,
     minutes.SELECT,
@@ -76,7 +76,7 @@ WARMED_UP = (
     feedback.SELECT_BETWEEN,
     anomalies.SELECT_ONE,
     secrets.SELECT,
-    tokens.SELECT,
+    api_tokens.SELECT,
     alarms.SELECT_ONE,
     alarms.SELECT_DAY,
     alarms.SELECT_OPEN,
@@ -84,9 +84,9 @@ WARMED_UP = (
     alarm_actions.SELECT_BETWEEN,
     alarm_actions.INSERT,
     alarm_actions.SELECT_ONE,
-    drift.SELECT_SUMMARIES,
-    drift.SELECT_REPORT,
-    feed.SELECT_FEED_HOURS,
+    drift_reports.SELECT_SUMMARIES,
+    drift_reports.SELECT_REPORT,
+    anomaly_feed.SELECT_FEED_HOURS,
     jobs.SELECT_RECENT,
     jobs.SELECT_ONE,
     model_events.SELECT_EVENTS,
@@ -166,13 +166,13 @@ def store_handle(settings: Settings) -> StoreHandle:
         # Named, because without rows nothing asks for them.
         for statement in WARMED_UP:
             store.prepared(statement)
-        walks.latest(store, 1, wall_clock_ms())
+        anomaly_scan.latest(store, 1, wall_clock_ms())
         artefacts.versions(store, settings.model_name)
         stations.stations(store)
 
     return StoreHandle(
         connect=lambda: connect(config, deadline_seconds=0.0),
         warm_up=warm_up,
-        probe=lambda store: stream.progress(store, settings.readings_topic),
+        probe=lambda store: stream_progress.progress(store, settings.readings_topic),
         check=check_time,
     )

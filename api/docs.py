@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, make_response, render_template
 
-from api.wire import SECURITY_HEADERS
+from api.http.constants import SECURITY_HEADERS
 
 _POLICY = "Content-Security-Policy"
 

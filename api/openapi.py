@@ -8,13 +8,13 @@ from typing import Any
 
 from apiflask import APIFlask
 
-from api.alarm_schemas import ALARM_COMPONENTS
-from api.auth import PUBLIC_ENDPOINTS, role_needed
-from api.drift_schemas import DRIFT_COMPONENTS
-from api.model_schemas import LIFE_COMPONENTS
-from api.schemas import COMPONENTS, NULLABLE_NUMBER
-from api.wire import PROBLEM_MIMETYPE
-from models.detection.sensors import Sensor
+from api.http.constants import PROBLEM_MIMETYPE
+from api.representations.alarms import ALARM_COMPONENTS
+from api.representations.common import COMPONENTS, NULLABLE_NUMBER
+from api.representations.drift import DRIFT_COMPONENTS
+from api.representations.jobs import LIFE_COMPONENTS
+from api.security.auth import PUBLIC_ENDPOINTS, role_needed
+from core.sensors import Sensor
 
 PROBLEM = {
     "type": "object",
@@ -139,7 +139,7 @@ def _roles(app: APIFlask, paths: dict[str, Any]) -> Iterator[tuple[str, str, str
 
 
 def _bodies(app: APIFlask) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield path template, method and schema of each view that takes a body; see `api.body.takes`."""
+    """Yield path template, method and schema of each view that takes a body; see `api.http.body.takes`."""
     for rule in app.url_map.iter_rules():
         schema = getattr(app.view_functions[rule.endpoint], "request_body", None)
         if schema is not None:

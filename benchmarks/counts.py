@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from api.app import create_app, store_handle
-from api.times import rfc3339
-from local_stack.stack import Stack, endpoints_settings
-from models.detection.verdict import severity_class
-from settings import Settings
-from storage.anomalies import INSERT_BY_TIME, INSERT_HOUR, time_slot
-from storage.recounting import Recounter
-from storage.schema import apply_schema, read_migrations
-from storage.session import Store, StoreConfig, connect
-from storage.times import DAY_MS, HOUR_MS, MINUTE_MS, floored, year_of
-from storage.writes import write_rows
+from api.http.times import rfc3339
+from core.settings import Settings
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS, floored, year_of
+from core.verdict import severity_class
+from local_stack.servers.stack import Stack, endpoints_settings
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import Store, StoreConfig, connect
+from storage.driver.writes import write_rows
+from storage.tables.anomalies import INSERT_BY_TIME, INSERT_HOUR, time_slot
+from storage.tables.recounting import Recounter
 
 RESULT = Path(__file__).resolve().parent / "results" / "counts.json"
 DAYS, STATIONS, REQUESTS = 30, 1000, 20

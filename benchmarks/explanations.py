@@ -1,7 +1,7 @@
 """How good explanations are, on simulated plants: `python -m benchmarks.explanations`, some two minutes on one core.
 
-Faults bend one sensor each (models/detection/faults.py); disturbances move those sensors together that the simulator's
-climate or machines move together. Nothing was chosen by looking at these plants: whoever tunes takes other seeds.
+Faults bend one sensor each (models/evaluation/fault_models.py); disturbances move those sensors together that the
+simulator's climate or machines move together. Nothing was chosen by looking at these plants: tuning takes other seeds.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks.detection.simulator import CADENCE, DAYS, START_MS, STATIONS, TRAINING_DAYS, Plant, faulty_plant
+from core.sensors import DEFAULT_SENSORS
+from core.verdict import Verdicts
 from iot_simulator.process import Flavour, StationProcess
 from iot_simulator.profiles import profile_of
-from models.detection.backtest import Model, chosen, fitted
-from models.detection.block import Blocks
-from models.detection.contributions import contributions
-from models.detection.detector import Detector
-from models.detection.explain import verdict_documents
-from models.detection.faults import KINDS
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.sentence import at_least
-from models.detection.shap_values import shap_values
-from models.detection.smallest_change import Change, smallest_change
-from models.detection.state import ShardState
-from models.detection.verdict import Verdicts
+from models.evaluation.backtest import Model, chosen, fitted
+from models.evaluation.fault_models import KINDS
+from models.explanation.contributions import contributions
+from models.explanation.counterfactual import Change, smallest_change
+from models.explanation.sentence import at_least
+from models.explanation.shap_values import shap_values
+from models.explanation.verdict_document import verdict_documents
+from models.scoring.detector import Detector
+from models.scoring.feature_block import Blocks
+from models.scoring.shard_state import ShardState
 
 SEEDS: dict[Flavour, int] = {"plain": 201, "hard": 202}
 TREES = 1000

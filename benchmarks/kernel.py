@@ -25,8 +25,8 @@ import numpy as np
 from sklearn.ensemble import IsolationForest
 from threadpoolctl import threadpool_limits
 
-from models.detection import forest_kernel
-from models.detection.forest import PackedForest
+from models.kernels import forest_kernel
+from models.scoring.isolation_forest import PackedForest
 
 RESULT = Path(__file__).resolve().parent / "results" / "kernel.json"
 TREES, SAMPLES, TRAINING_ROWS = 1000, 256, 20_000
@@ -39,7 +39,7 @@ CALLS = 5
 START = """
 import sys, time
 started = time.process_time()
-from models.detection.forest import PackedForest
+from models.scoring.isolation_forest import PackedForest
 imported = time.process_time()
 PackedForest.from_bytes(sys.stdin.buffer.read()).warm_up()
 print(imported - started, time.process_time() - imported)

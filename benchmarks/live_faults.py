@@ -22,14 +22,14 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from benchmarks.detection.tables import markdown
-from local_stack.stack import Stack, endpoints_settings
-from models.detection.episodes import episodes
-from models.detection.errors import BrokerUnavailable, StationwatchError
-from models.detection.evaluation import GRACE, MARGIN
-from models.detection.faults import KINDS, Fault
-from settings import Settings, settings_or_exit
-from storage.session import StoreConfig, connect
-from storage.walks import by_station
+from core.episodes import episodes
+from core.errors import BrokerUnavailable, StationwatchError
+from core.settings import Settings, settings_or_exit
+from local_stack.servers.stack import Stack, endpoints_settings
+from models.evaluation.evaluation import GRACE, MARGIN
+from models.evaluation.fault_models import KINDS, Fault
+from storage.driver.session import StoreConfig, connect
+from storage.tables.anomaly_scan import by_station
 
 BANDS = ((0.0, 4.0), (4.0, 6.0), (6.0, np.inf))  # live faults are 3 to 10 sigma
 SIZELESS = frozenset({"stuck", "dropout"})

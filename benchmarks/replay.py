@@ -23,12 +23,12 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
-from local_stack.jars import spark_kafka_jars
-from local_stack.stack import Stack, endpoints_settings
-from settings import PREFIX, Settings
-from storage.session import StoreConfig, connect
-from storage.stream import progress
-from storage.walks import by_station
+from core.settings import PREFIX, Settings
+from local_stack.downloads.jars import spark_kafka_jars
+from local_stack.servers.stack import Stack, endpoints_settings
+from storage.driver.session import StoreConfig, connect
+from storage.tables.anomaly_scan import by_station
+from storage.tables.stream_progress import progress
 
 ROOT = Path(__file__).resolve().parent.parent
 SERIES = ROOT.parent / "shared" / "validation" / "nab"

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from core.sensors import DEFAULT_SENSORS
 from iot_simulator.process import StationProcess
-from models.detection.detector import Detector
-from models.detection.features import FEATURES
-from models.detection.forest import PackedForest
-from models.detection.pooling import History
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.state import ShardState
-from models.detection.training import fit_detector, fit_prior
+from models.scoring.detector import Detector
+from models.scoring.features import FEATURES
+from models.scoring.history import History
+from models.scoring.isolation_forest import PackedForest
+from models.scoring.shard_state import ShardState
+from models.training.fit import fit_detector, fit_prior
 
 RESULT = Path(__file__).resolve().parent / "results" / "state.json"
 STATIONS, TICKS, TURNS, TREES = 2000, 100, 5, 1000

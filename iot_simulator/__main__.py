@@ -14,16 +14,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.errors import BrokerRefused, SettingsError
+from core.settings import Settings, settings_or_exit
 from iot_simulator.fault_plan import FaultPlan
 from iot_simulator.fault_schedule import parse_fault, schedule
 from iot_simulator.live import LiveStations, first_tick_after
 from iot_simulator.metrics import PublisherMetrics, serve
 from iot_simulator.process import StationProcess
 from iot_simulator.publisher import Publisher
-from iot_simulator.slots import claim
+from iot_simulator.replica_slot import claim
 from iot_simulator.units import milliseconds, parse_duration, parse_time
-from models.detection.errors import BrokerRefused, SettingsError
-from settings import Settings, settings_or_exit
 
 # Time left after a signal for what is in flight.
 FLUSH_SECONDS = 20.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from iot_simulator.draws import Floats
-from models.detection.faults import Fault
+from iot_simulator.counter_rng import Floats
+from models.evaluation.fault_models import Fault
 
 SCHEMA_VERSION = 1
 _ENCODER = msgspec.json.Encoder()

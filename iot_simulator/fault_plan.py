@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from iot_simulator.draws import Floats, bits, normals, purpose_key
+from iot_simulator.counter_rng import Floats, bits, normals, purpose_key
 from iot_simulator.fault_schedule import station_id
+from iot_simulator.fault_table import Planned, joined
 from iot_simulator.faults_at_rate import FaultsAtRate
-from iot_simulator.planned import Planned, joined
 from iot_simulator.process import StationProcess
 from iot_simulator.units import from_milliseconds, tick_milliseconds
-from models.detection.faults import HOLDING, KINDS, Fault, bent
+from models.evaluation.fault_models import HOLDING, KINDS, Fault, bent
 
 
 class FaultPlan:

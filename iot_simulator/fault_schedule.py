@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iot_simulator.draws import bits, purpose_key, uniforms
-from iot_simulator.planned import Planned, no_faults
+from core.errors import SettingsError
+from core.sensors import Sensor
+from iot_simulator.counter_rng import bits, purpose_key, uniforms
+from iot_simulator.fault_table import Planned, no_faults
 from iot_simulator.process import StationProcess
 from iot_simulator.units import parse_duration
-from models.detection.errors import SettingsError
-from models.detection.faults import KINDS, UNIFORMS, Bend
-from models.detection.sensors import Sensor
+from models.evaluation.fault_models import KINDS, UNIFORMS, Bend
 
 _GRAMMAR = "STATION:SENSOR:KIND:+OFFSET:DURATION:MAGNITUDE, such as station-0007:temperature:spike:+20s:10s:10"
 _STATION = re.compile(r"station-(\d{4,})")

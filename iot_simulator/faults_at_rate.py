@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from iot_simulator.draws import Floats, bits, purpose_key, uniforms
-from iot_simulator.planned import Planned
+from iot_simulator.counter_rng import Floats, bits, purpose_key, uniforms
+from iot_simulator.fault_table import Planned
 from iot_simulator.process import StationProcess
-from models.detection.faults import KINDS, UNIFORMS, Bend
+from models.evaluation.fault_models import KINDS, UNIFORMS, Bend
 
 MAGNITUDES = (3.0, 10.0)
 # Shortest and longest, in readings: from what one reading shows up to what only the slow witnesses see.

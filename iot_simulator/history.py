@@ -15,13 +15,13 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from iot_simulator.draws import Floats
+from core.errors import SettingsError
+from iot_simulator.counter_rng import Floats
 from iot_simulator.fault_plan import FaultPlan
 from iot_simulator.fault_schedule import station_id
 from iot_simulator.process import StationProcess
 from iot_simulator.units import milliseconds, rfc3339
-from models.detection.errors import SettingsError
-from models.detection.faults import Fault
+from models.evaluation.fault_models import Fault
 
 LABEL_COLUMNS = ("station_id", "sensor", "kind", "start", "end", "magnitude")
 # Values made at once, so that any history fits into memory.

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from iot_simulator import draws
-from iot_simulator.draws import Floats, purpose_key
+from core.sensors import Sensor
+from iot_simulator import counter_rng
+from iot_simulator.counter_rng import Floats, purpose_key
 from iot_simulator.profiles import draw_traits, profile_of
-from models.detection.sensors import Sensor
 
 Flavour = Literal["plain", "hard"]
 
@@ -101,15 +101,15 @@ class StationProcess:
         return self.report(self.nominal[:, column] + sigma * unit, column, self.sensors[column].plausible)
 
     def _noise(self, column: int, tick: NDArray[np.int64]) -> Floats:
-        random_bits = draws.bits(self._noise_keys[column], self.stations, tick[:, None])
-        return draws.student(random_bits, 4.0) if self.flavour == "hard" else draws.normals(random_bits)
+        random_bits = counter_rng.bits(self._noise_keys[column], self.stations, tick[:, None])
+        return counter_rng.student(random_bits, 4.0) if self.flavour == "hard" else counter_rng.normals(random_bits)
 
     def _hardship(self, column: int, seconds: Floats) -> Floats:
         """Day-to-day shifts, and doors for the sensors that follow the climate; in sigma."""
         name = self.sensors[column].name
         day = seconds[:, None] / DAY - 0.5
         key, before = purpose_key(self.seed, "day", name), np.floor(day).astype(np.int64)
-        level = [draws.normals(draws.bits(key, self.stations, before + step)) for step in (0, 1)]
+        level = [counter_rng.normals(counter_rng.bits(key, self.stations, before + step)) for step in (0, 1)]
         shift = 0.5 * (level[0] + (day - before) * (level[1] - level[0]))
         return shift - np.sign(self._profiles[column].climate) * self._doors(seconds)
 
@@ -119,7 +119,9 @@ class StationProcess:
         hour = np.floor(seconds / 3600.0).astype(np.int64)[:, None]
         for earlier in (0, 1):
             opens, when, how_much = (
-                draws.uniforms(draws.bits(purpose_key(self.seed, "door", field), self.stations, hour - earlier))
+                counter_rng.uniforms(
+                    counter_rng.bits(purpose_key(self.seed, "door", field), self.stations, hour - earlier)
+                )
                 for field in ("opens", "when", "much")
             )
             since = np.maximum(seconds[:, None] - 3600.0 * (hour - earlier + when), 0.0)
@@ -183,7 +185,7 @@ class _Walk:
 
     def _kicks(self, knots: range) -> Floats:
         counter = np.arange(knots.start, knots.stop, dtype=np.int64)[:, None]
-        return draws.normals(draws.bits(self._key, self._stations, counter))
+        return counter_rng.normals(counter_rng.bits(self._key, self._stations, counter))
 
     def _chunks(self, first: int, last: int) -> list[range]:
         size = max(1, _MOST_DRAWS // max(1, len(self._stations)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from iot_simulator.draws import Floats, bits, purpose_key, uniforms
-from models.detection.sensors import Sensor
+from core.sensors import Sensor
+from iot_simulator.counter_rng import Floats, bits, purpose_key, uniforms
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, sleep_using_
 from tenacity.stop import stop_when_event_set
 from tenacity.wait import wait_exponential_jitter
 
-from models.detection.errors import BrokerUnavailable
-from models.detection.refusals import broker_error, overheard
+from core.errors import BrokerUnavailable
+from core.kafka_errors import broker_error, overheard
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from core.errors import SettingsError
+from core.sensors import Sensor
 from iot_simulator.units import milliseconds, parse_time
-from models.detection.errors import SettingsError
-from models.detection.sensors import Sensor
 
 _STATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_SEQ = 2**63 - 1

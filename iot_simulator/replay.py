@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from core.errors import SettingsError
 from iot_simulator.encode import encode_reading
 from iot_simulator.publisher import Publisher
 from iot_simulator.recorded import Recorded
 from iot_simulator.units import from_milliseconds
-from models.detection.errors import SettingsError
 
 log = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from local_stack.jars import make_locks
-from local_stack.java import find_java
-from local_stack.monitor import monitor
-from local_stack.programs import Program
-from local_stack.run import run
-from local_stack.run_folder import STOP_SECONDS as PROGRAMS
-from local_stack.run_folder import RunFolder
-from local_stack.server import LocalServer
-from local_stack.stack import Stack
-from models.detection.errors import StationwatchError
-from settings import settings_or_exit
+from core.errors import StationwatchError
+from core.settings import settings_or_exit
+from local_stack.downloads.jars import make_locks
+from local_stack.downloads.java import find_java
+from local_stack.servers.server import LocalServer
+from local_stack.servers.stack import Stack
+from local_stack.supervisor.monitor import monitor
+from local_stack.supervisor.programs import Program
+from local_stack.supervisor.run import run
+from local_stack.supervisor.run_folder import STOP_SECONDS as PROGRAMS
+from local_stack.supervisor.run_folder import RunFolder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.detection.errors import StationwatchError
+from core.errors import StationwatchError
 
 
 class StackError(StationwatchError):

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from models.detection.backtest import TRAINING, Backtest, backtest, first_readings, readings_before, sensors_of
-from models.detection.budget_kernel import episodes_per_day
-from models.detection.errors import StationwatchError
-from models.detection.evaluation import Labels
-from models.detection.pooling import History
-from models.lifecycle.backtest_file import SUFFIXES, check_out, write_verdicts
-from models.lifecycle.history_file import Recorded, read_recorded
-from models.lifecycle.reading_table import milliseconds
-from settings import settings_or_exit
+from core.errors import StationwatchError
+from core.settings import settings_or_exit
+from models.evaluation.backtest import TRAINING, Backtest, backtest, first_readings, readings_before, sensors_of
+from models.evaluation.backtest_file import SUFFIXES, check_out, write_verdicts
+from models.evaluation.evaluation import Labels
+from models.evaluation.recorded_history import Recorded, read_recorded
+from models.files.reading_table import milliseconds
+from models.kernels.alarm_budget import episodes_per_day
+from models.scoring.history import History
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
 def _labels(path: Path | None, history: History) -> Labels | None:
     if path is None:
         return None
-    from models.lifecycle.labels_file import read_labels
+    from models.evaluation.labels_file import read_labels
 
     found = read_labels(path, list(dict.fromkeys(history.station_ids)))
     if found.strangers:
@@ -111,8 +111,8 @@ def _labels(path: Path | None, history: History) -> Labels | None:
 
 def _tell(options: argparse.Namespace, recorded: Recorded, result: Backtest, labels: Labels | None) -> None:
     # Imported here: drawing takes a second to load, and most runs do not draw.
-    from models.lifecycle.backtest_report import Subject, write_report
-    from models.lifecycle.backtest_tables import as_text, tabulate
+    from models.evaluation.backtest_report import Subject, write_report
+    from models.evaluation.backtest_tables import as_text, tabulate
 
     tables = tabulate(recorded.history, result, labels)
     if labels is not None:

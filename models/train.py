@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from models.detection.errors import StationwatchError
-from models.detection.prior import Prior
-from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry, Version
-from settings import Settings, settings_or_exit
+from core.errors import StationwatchError
+from core.settings import Settings, settings_or_exit
+from models.registry.registry import CHALLENGER, CHAMPION, Registry, Version
+from models.scoring.station_prior import Prior
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,9 +54,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _train(options: argparse.Namespace, settings: Settings, registry: Registry, opened: float) -> int:
     # Imported here: --if-no-champion, which every start runs, need not wait for them.
-    from models.detection.witness_kernel import LEVEL
-    from models.lifecycle.history_file import read_history
-    from models.lifecycle.train import fit, register
+    from models.evaluation.recorded_history import read_history
+    from models.kernels.statistics_kernel import LEVEL
+    from models.training.train_steps import fit, register
 
     prior = None if options.prior is None else Prior.from_bytes(options.prior.read_bytes())
     start = time.perf_counter()

@@ -23,29 +23,23 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from models.detection.errors import (
-    ArtefactRefused,
-    Retryable,
-    StateRefused,
-    StationwatchError,
-    StreamIdentityMismatch,
-)
-from models.detection.prior import Prior
-from models.lifecycle.registry import Registry
-from settings import Settings, settings_or_exit
-from spark_jobs import checkpoint
-from spark_jobs.batches import Batches
-from spark_jobs.hadoop_folder import HadoopFolder
-from spark_jobs.judging import Judging, watch_champion
-from spark_jobs.lease import DriverLease
-from spark_jobs.metrics import StreamMetrics
-from spark_jobs.packing import PACKED_SCHEMA
-from spark_jobs.scoring import Sinks
-from spark_jobs.session import start_workers, stream_session
-from spark_jobs.shards import shard_labels
-from spark_jobs.source import check_topics, read_records, with_shards
-from spark_jobs.state_operator import STATE_SCHEMA, state_operator
-from storage.session import Store, StoreConfig, connect
+from core.errors import ArtefactRefused, Retryable, StateRefused, StationwatchError, StreamIdentityMismatch
+from core.settings import Settings, settings_or_exit
+from models.registry.registry import Registry
+from models.scoring.station_prior import Prior
+from spark_jobs.driver import checkpoint
+from spark_jobs.driver.driver_lease import DriverLease
+from spark_jobs.driver.foreach_batch import Batches
+from spark_jobs.driver.hadoop_folder import HadoopFolder
+from spark_jobs.driver.metrics import StreamMetrics
+from spark_jobs.driver.model_switch import Judging, watch_champion
+from spark_jobs.driver.spark_session import start_workers, stream_session
+from spark_jobs.tasks.packing import PACKED_SCHEMA
+from spark_jobs.tasks.scoring_stage import Sinks
+from spark_jobs.tasks.shards import shard_labels
+from spark_jobs.tasks.source import check_topics, read_records, with_shards
+from spark_jobs.tasks.state_operator import STATE_SCHEMA, state_operator
+from storage.driver.session import Store, StoreConfig, connect
 
 log = logging.getLogger("stationwatch.stream")
 Result = TypeVar("Result")

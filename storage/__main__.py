@@ -9,12 +9,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from models.detection.errors import StationwatchError
-from settings import settings_or_exit
-from storage.copying import copy_judging
-from storage.maintenance_command import add_maintenance_parser, keep_maintenance
-from storage.schema import MIGRATIONS, apply_schema, read_migrations
-from storage.session import StoreConfig, connect
+from core.errors import StationwatchError
+from core.settings import settings_or_exit
+from storage.commands.copying import copy_judging
+from storage.commands.maintenance import add_maintenance_parser, keep_maintenance
+from storage.driver.migrations import MIGRATIONS, apply_schema, read_migrations
+from storage.driver.session import StoreConfig, connect
 
 log = logging.getLogger("storage")
 

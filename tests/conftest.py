@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from core.settings import PREFIX, Settings
+from local_stack.downloads.java import find_java
 from local_stack.errors import StackError
-from local_stack.java import find_java
-from local_stack.stack import Stack, endpoints_settings
-from local_stack.topics import create_topics
-from settings import PREFIX, Settings
-from storage.session import StoreConfig, open_store
+from local_stack.servers.stack import Stack, endpoints_settings
+from local_stack.servers.topics import create_topics
+from storage.driver.session import StoreConfig, open_store
 
 # Servers that live for minutes: the quick compiler alone halves the CPU that their start takes.
 SHORT_LIVED = ["-XX:TieredStopAtLevel=1"]

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.detection.artefact import LoadedArtefact, load, sha256_of
-from models.detection.pooling import History
-from models.detection.samples import Samples, samples_of
-from models.detection.sensors import DEFAULT_SENSORS
-from models.lifecycle.train import Training, fit
-from storage.readings import ReadingRow, write_readings
-from storage.samples import write_samples
-from storage.session import Store
-from storage.stations import StationRow, write_stations
+from core.sensors import DEFAULT_SENSORS
+from models.scoring.artefact import LoadedArtefact, load, sha256_of
+from models.scoring.feature_samples import Samples, samples_of
+from models.scoring.history import History
+from models.training.train_steps import Training, fit
+from storage.driver.session import Store
+from storage.tables.feature_samples import write_samples
+from storage.tables.readings import ReadingRow, write_readings
+from storage.tables.stations import StationRow, write_stations
 from tests.simulated import CADENCE, DAY, sample_rows, simulated
 
 TREES, BUDGET, STATIONS = 50, 1.0, 10

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from local_stack.stack import Stack, endpoints_settings
-from local_stack.topics import create_topics
-from settings import Settings
+from core.settings import Settings
+from local_stack.servers.stack import Stack, endpoints_settings
+from local_stack.servers.topics import create_topics
 from tests.conftest import SHORT_LIVED
 
 USER = "plant"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from core.sensors import DEFAULT_SENSORS
 from iot_simulator.process import StationProcess
-from models.detection.block import pack_row
-from models.detection.pooling import History
-from models.detection.samples import Samples
-from models.detection.sensors import DEFAULT_SENSORS
-from storage.samples import SampleRow
+from models.scoring.feature_block import pack_row
+from models.scoring.feature_samples import Samples
+from models.scoring.history import History
+from storage.tables.feature_samples import SampleRow
 
 CADENCE = 120
 FIRST = 1_767_571_200 // CADENCE  # a Monday, 2026-01-05T00:00Z

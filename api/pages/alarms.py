@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from api.alarm_shapes import state_now
-from api.identity import alarm_id
+from api.http.opaque_ids import alarm_id
+from api.http.times import clock
 from api.pages.conditions import CONDITIONS, trouble
 from api.pages.links import anomaly_url, station_url
 from api.pages.words import length
-from api.times import clock
-from models.detection.alarm_states import LEGAL, OPEN_STATES, STATES
-from models.detection.peers import ONE_STATION, WHOLE_HALL
-from storage.alarm_actions import ActionRow, actions_of
-from storage.alarms import SILENT, AlarmRow, alarms_of_keys, alarms_page, open_keys
-from storage.session import Store
-from storage.times import DAY_MS
+from api.representations.alarm_shapes import state_now
+from core.alarm import LEGAL, OPEN_STATES, STATES
+from core.peer_comparison import ONE_STATION, WHOLE_HALL
+from core.times import DAY_MS
+from storage.driver.session import Store
+from storage.tables.alarm_actions import ActionRow, actions_of
+from storage.tables.alarms import SILENT, AlarmRow, alarms_of_keys, alarms_page, open_keys
 
 LISTED = 200
 STATION_DAYS = 7

@@ -7,18 +7,18 @@ from typing import Any
 
 import msgspec
 
-from api.context import Context
-from api.identity import anomaly_id, identity_of
+from api.http.opaque_ids import anomaly_id, identity_of
 from api.pages.conditions import trouble
 from api.pages.links import station_url
 from api.pages.words import NOTHING, label, number, unit_shown
-from models.detection.errors import NotFound
-from models.detection.sensors import Sensor
-from models.detection.verdict import Flag, rules_of
-from storage import anomalies
-from storage.anomalies import AnomalyRow
-from storage.feedback import FeedbackRow, feedback_of
-from storage.session import Store
+from api.services.context import Context
+from core.errors import NotFound
+from core.sensors import Sensor
+from core.verdict import Flag, rules_of
+from storage.driver.session import Store
+from storage.tables import anomalies
+from storage.tables.anomalies import AnomalyRow
+from storage.tables.feedback import FeedbackRow, feedback_of
 
 FEEDBACK = (
     ("true_positive", "Right: something was wrong"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.detection.silence import is_silent
-from models.detection.verdict import severity_class
-from storage.stations import StationRow
+from core.station_silence import is_silent
+from core.verdict import severity_class
+from storage.tables.stations import StationRow
 
 CONDITIONS = ("critical", "silent", "major", "minor", "warning", "unknown", "warming-up", "normal")
 """Worst first. A station that nobody hears may be on fire, so only what is known to be critical stands above it."""
@@ -26,7 +26,7 @@ MEANINGS = {
 
 WARM_READINGS = 30
 """Readings from which on a station's own statistics count more than the plant's. It is
-models.detection.witness_kernel.YOUNG, not imported because that would bring the compiler into the API."""
+models.kernels.statistics_kernel.YOUNG, not imported because that would bring the compiler into the API."""
 
 
 def condition_of(row: StationRow, severity: float | None, stale: bool, now_ms: int) -> str:

@@ -1,4 +1,4 @@
-"""Anomalies folded into episodes, one at a time, as `models.detection.episodes` defines them."""
+"""Anomalies folded into episodes, one at a time, as `core.episodes` defines them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from models.detection.episodes import GAP
-from storage.anomalies import AnomalyRow
+from core.episodes import GAP
+from storage.tables.anomalies import AnomalyRow
 
 
 class _Contribution(msgspec.Struct):

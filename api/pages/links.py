@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.identity import anomaly_id
+from api.http.opaque_ids import anomaly_id
 
 
 def anomaly_url(station_id: str, event_ms: int, seq: int) -> str:

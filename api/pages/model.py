@@ -6,13 +6,13 @@ from typing import Any
 
 from flask import g
 
-from api.auth import role_needed
-from api.context import Context
-from api.drift import check_shown
-from api.models import job_shown, models_document
-from storage import drift, jobs
-from storage.session import Store
-from storage.times import DAY_MS
+from api.representations.models import job_shown, models_document
+from api.security.auth import role_needed
+from api.services.context import Context
+from api.v1.drift import check_shown
+from core.times import DAY_MS
+from storage.driver.session import Store
+from storage.tables import drift_reports, jobs
 
 VERSIONS_SHOWN, EVENTS_SHOWN = 12, 12
 
@@ -26,7 +26,7 @@ def model_view(store: Store, context: Context, now_ms: int) -> dict[str, Any]:
     name = context.settings.model_name
     document = models_document(store, name, context.settings.readings_topic)
     recent = jobs.jobs(store, name, 1)
-    checks = drift.summaries(store, name, now_ms - 7 * DAY_MS, now_ms + DAY_MS)
+    checks = drift_reports.summaries(store, name, now_ms - 7 * DAY_MS, now_ms + DAY_MS)
     newest = check_shown(checks[0]) if checks else None
     return {
         "document": document,

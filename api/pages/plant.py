@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.context import Context
+from api.http.times import clock
 from api.pages.conditions import CONDITIONS, RANK, condition_of, trouble
 from api.pages.folding import Episode
 from api.pages.links import anomaly_url, station_url
 from api.pages.watch import BACK_MS, Look
 from api.pages.words import label, length, number, unit_shown
-from api.times import clock
-from models.detection.sensors import Sensor
-from models.detection.silence import is_stale
-from storage.stations import StationRow
-from storage.times import HOUR_MS
+from api.services.context import Context
+from core.sensors import Sensor
+from core.station_silence import is_stale
+from core.times import HOUR_MS
+from storage.tables.stations import StationRow
 
 LISTED_EPISODES = 30
 NOT_BEGUN = "Not watching: the stream has not started yet."

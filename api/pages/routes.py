@@ -8,8 +8,11 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, g, jsonify, make_response, render_template, request
 
-from api.context import Context
-from api.counts import Counter
+from api.http.constants import FORM_POLICY
+from api.http.problems import RETRY_AFTER_SECONDS, refuse_parameter
+from api.http.single_flight_cache import Shared
+from api.http.store_connection import STORE_AWAY
+from api.http.times import clock, rfc3339
 from api.pages.alarms import BLANK_ALARM, alarms_of, headline, open_alarms
 from api.pages.anomaly import anomaly_view
 from api.pages.conditions import CONDITIONS, MEANINGS
@@ -19,14 +22,11 @@ from api.pages.station import LONGEST_MS, StationHistory, station_view
 from api.pages.strip import strip_of
 from api.pages.watch import PlantWatch
 from api.pages.words import catalogue
-from api.problems import RETRY_AFTER_SECONDS, refuse_parameter
-from api.sharing import Shared
-from api.store_handle import STORE_AWAY
-from api.times import clock, rfc3339
-from api.wire import FORM_POLICY
-from models.detection.errors import NotFound
-from storage.session import Store
-from storage.stream import progress
+from api.services.context import Context
+from api.v1.counts import Counter
+from core.errors import NotFound
+from storage.driver.session import Store
+from storage.tables.stream_progress import progress
 
 LONGEST_SEARCH = 64
 PLANT_FRESH_SECONDS = 1.0

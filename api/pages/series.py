@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from storage.minutes import MinuteRow, SensorMinute
-from storage.readings import ReadingRow
-from storage.times import MINUTE_MS
+from core.times import MINUTE_MS
+from storage.tables.minutes import MinuteRow, SensorMinute
+from storage.tables.readings import ReadingRow
 
 COLUMNS = ("value", "least", "most", "lower", "typical", "upper")
 POINTS = 1200

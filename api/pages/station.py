@@ -6,23 +6,23 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from api.context import Context
 from api.pages.conditions import MEANINGS, trouble
 from api.pages.folding import Episode, EpisodeFold, said
 from api.pages.links import anomaly_url
 from api.pages.plant import episode_shown
 from api.pages.series import Series, document, joined, of_minutes, of_readings, thinned, width_for
 from api.pages.words import label, number, unit_shown
-from models.detection.groups import StationGroups
-from models.detection.sensors import Sensor
-from models.detection.verdict import rules_of
-from storage.anomalies import AnomalyRow
-from storage.minutes import MinuteRow, minutes_of
-from storage.readings import readings_of
-from storage.session import Store
-from storage.stations import StationRow, station
-from storage.times import DAY_MS, HOUR_MS, MINUTE_MS, floored
-from storage.walks import Place, walk_station
+from api.services.context import Context
+from core.sensors import Sensor
+from core.station_groups import StationGroups
+from core.times import DAY_MS, HOUR_MS, MINUTE_MS, floored
+from core.verdict import rules_of
+from storage.driver.session import Store
+from storage.tables.anomalies import AnomalyRow
+from storage.tables.anomaly_scan import Place, walk_station
+from storage.tables.minutes import MinuteRow, minutes_of
+from storage.tables.readings import readings_of
+from storage.tables.stations import StationRow, station
 
 RAW_MS = 2 * HOUR_MS
 MOST_RAW = 20_000

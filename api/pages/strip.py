@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.counts import Counter
-from api.interval import AHEAD_MS, Interval
+from api.http.interval import AHEAD_MS, Interval
+from api.http.times import clock
 from api.pages.conditions import TROUBLES
-from api.times import clock
-from storage.times import HOUR_MS, MINUTE_MS, floored
+from api.v1.counts import Counter
+from core.times import HOUR_MS, MINUTE_MS, floored
 
 HOURS = 12
 STEP_MS = 10 * MINUTE_MS

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from api.pages.folding import EpisodeFold
-from storage import stations, stream
-from storage.feed import Position, arrived
-from storage.session import Store
-from storage.stations import StationRow
-from storage.times import HOUR_MS
+from core.times import HOUR_MS
+from storage.driver.session import Store
+from storage.tables import stations, stream_progress
+from storage.tables.anomaly_feed import Position, arrived
+from storage.tables.stations import StationRow
 
 BACK_MS = 2 * HOUR_MS
 """How far back episodes are looked for when a process begins to watch."""
@@ -32,7 +32,7 @@ class Look(NamedTuple):
 
 
 class PlantWatch:
-    """Follows the feed of anomalies from look to look. Not thread-safe: made for `api.sharing.Shared`.
+    """Follows the feed of anomalies from look to look. Not thread-safe: made for `api.http.single_flight_cache.Shared`.
 
     Args:
         topic: of the readings.
@@ -50,12 +50,12 @@ class PlantWatch:
         Raises:
             StoreUnavailable: Cassandra is away.
         """
-        progress = stream.progress(store, self._topic)
+        progress = stream_progress.progress(store, self._topic)
         more = self._follow(store, progress, now_ms)
         rows = stations.stations(store)
         return Look(now_ms, progress.heartbeat_ms, rows, self._fold, more)
 
-    def _follow(self, store: Store, progress: stream.Progress, now_ms: int) -> bool:
+    def _follow(self, store: Store, progress: stream_progress.Progress, now_ms: int) -> bool:
         """Take the anomalies that arrived since the last look, which are stored completely; say whether there are more.
 
         Progress is read before the stations: an episode never seems open because its station's row is older.

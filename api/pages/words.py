@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.detection.sensors import Sensor
+from core.sensors import Sensor
 
 UNITS_SHOWN = {"Cel": "°C", "1": ""}
 NOTHING = "–"

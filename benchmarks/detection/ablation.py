@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.detection.detectors import Judge
-from models.detection.block import COMMON, WITNESSES, Blocks
-from models.detection.detector import Detector
-from models.detection.features import FEATURES
-from models.detection.forest import PackedForest
-from models.detection.pooling import History, steps
-from models.detection.sensors import Sensor
-from models.detection.training import fit_detector, fit_prior
-from models.detection.witness_kernel import Recipe
+from core.sensors import Sensor
+from models.kernels.statistics_kernel import Recipe
+from models.scoring.detector import Detector
+from models.scoring.feature_block import COMMON, WITNESSES, Blocks
+from models.scoring.features import FEATURES
+from models.scoring.history import History, steps
+from models.scoring.isolation_forest import PackedForest
+from models.training.fit import fit_detector, fit_prior
 
 TREES = 100
 _LASTING = COMMON.index("lasting")

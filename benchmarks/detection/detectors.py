@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from models.detection.backtest import backtest
-from models.detection.forest import PackedForest
-from models.detection.pooling import History, typical_cadence
-from models.detection.sensors import Sensor
+from core.sensors import Sensor
+from models.evaluation.backtest import backtest
+from models.scoring.history import History
+from models.scoring.isolation_forest import PackedForest
+from models.training.fit_prior import typical_cadence
 
 # (history, training rows, sensors, budget, seed) -> (score, flagged), both (n,). Causal: what is said of a reading
 # depends on earlier readings only, apart from the training rows.

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.detection import tables
 from benchmarks.detection.aims import aims_table
-from models.detection.episodes import AGAIN, GAP
-from models.detection.evaluation import GRACE, MARGIN
+from core.episodes import AGAIN, GAP
+from models.evaluation.evaluation import GRACE, MARGIN
 
 OURS, REFERENCE = "stationwatch", "reference forest"
 _SHORT, _GRACE = " or a ".join(GRACE), max(GRACE.values())

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.detection.detectors import Judge
-from models.detection.episodes import episodes
-from models.detection.evaluation import point_auc
-from models.detection.nab import LabelledSeries, NabScore, nab_score, probation
-from models.detection.pooling import History
-from models.detection.sensors import Sensor
+from benchmarks.detection.nab import LabelledSeries, NabScore, nab_score, probation
+from core.episodes import episodes
+from core.sensors import Sensor
+from models.evaluation.evaluation import point_auc
+from models.scoring.history import History
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "validation" / "nab"
 SENSORS = (Sensor("value"),)

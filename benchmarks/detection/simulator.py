@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.detectors import Judge
+from core.sensors import DEFAULT_SENSORS, Sensor
 from iot_simulator.faults_at_rate import LENGTHS
 from iot_simulator.process import Flavour, StationProcess
-from models.detection.evaluation import MARGIN, Labels, Outcome, evaluate
-from models.detection.faults import KINDS, bend_series
-from models.detection.pooling import History
-from models.detection.scored_rows import Scored
-from models.detection.sensors import DEFAULT_SENSORS, Sensor
+from models.evaluation.evaluation import MARGIN, Labels, Outcome, evaluate
+from models.evaluation.fault_models import KINDS, bend_series
+from models.evaluation.scored_rows import Scored
+from models.scoring.history import History
 
 STATIONS, DAYS, TRAINING_DAYS, CADENCE = 20, 10, 3, 60.0
 MAGNITUDES = (2.0, 3.0, 4.0, 6.0, 10.0)

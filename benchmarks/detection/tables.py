@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.detection.simulator import MAGNITUDES, SIZELESS
-from models.detection.faults import KINDS
+from models.evaluation.fault_models import KINDS
 
 Cells = Sequence[str]
 

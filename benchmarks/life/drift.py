@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.life.plants import NAMES, START, Plant, Version, run_on
+from core.sensors import DEFAULT_SENSORS
 from iot_simulator.process import Flavour
-from models.detection.drift import DriftLimits, check_drift, compare_window
-from models.detection.drift_report import DriftReport, WindowDrift, conclusion
-from models.detection.samples import Samples
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.state import ShardState
+from models.drift.check import DriftLimits, check_drift, compare_window
+from models.drift.report import DriftReport, WindowDrift, conclusion
+from models.scoring.feature_samples import Samples
+from models.scoring.shard_state import ShardState
 
 HOUR, DAY = 3600.0, 86_400.0
 LIMITS = DriftLimits()

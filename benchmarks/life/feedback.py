@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.detection.simulator import CADENCE, DAYS, STATIONS, TRAINING_DAYS, Plant, faulty_plant
-from models.detection.detector import Detector
-from models.detection.evaluation import MARGIN, evaluate
-from models.detection.features import FEATURES
-from models.detection.feedback import FALSE_POSITIVE, Labels, learn_exemptions
-from models.detection.forest import PackedForest
-from models.detection.kernel import ACCEPTED
-from models.detection.pooling import History
-from models.detection.samples import Samples
-from models.detection.scored_rows import Scored
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.state import ShardState
-from models.detection.training import fit_detector, fit_prior
+from core.feedback import FALSE_POSITIVE
+from core.sensors import DEFAULT_SENSORS
+from models.evaluation.evaluation import MARGIN, evaluate
+from models.evaluation.scored_rows import Scored
+from models.kernels.state_kernel import ACCEPTED
+from models.scoring.detector import Detector
+from models.scoring.feature_samples import Samples
+from models.scoring.features import FEATURES
+from models.scoring.history import History
+from models.scoring.isolation_forest import PackedForest
+from models.scoring.shard_state import ShardState
+from models.training.feedback_exemptions import Labels, learn_exemptions
+from models.training.fit import fit_detector, fit_prior
 
 LABELS, TREES = 200, 300
 PER_DAY = int(86_400 / CADENCE)

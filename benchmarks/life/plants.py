@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.sensors import DEFAULT_SENSORS
 from iot_simulator.process import Flavour, StationProcess
-from models.detection.detector import Detector
-from models.detection.drift_reference import DriftReference, make_reference
-from models.detection.features import FEATURES
-from models.detection.forest import PackedForest
-from models.detection.kernel import ACCEPTED
-from models.detection.pooling import History
-from models.detection.prior import Prior
-from models.detection.samples import Samples, samples_of
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.state import ShardState
-from models.detection.training import fit_detector, fit_prior
+from models.drift.reference import DriftReference, make_reference
+from models.kernels.state_kernel import ACCEPTED
+from models.scoring.detector import Detector
+from models.scoring.feature_samples import Samples, samples_of
+from models.scoring.features import FEATURES
+from models.scoring.history import History
+from models.scoring.isolation_forest import PackedForest
+from models.scoring.shard_state import ShardState
+from models.scoring.station_prior import Prior
+from models.training.fit import fit_detector, fit_prior
 
 START = 1_767_571_200  # s; a Monday, 2026-01-05T00:00Z
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)

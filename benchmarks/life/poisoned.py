@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.life.plants import Plant
-from models.detection.detector import Detector
-from models.detection.faults import KINDS, bend_series
-from models.detection.features import FEATURES
-from models.detection.forest import PackedForest
-from models.detection.pooling import History
-from models.detection.prior import Prior
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.training import fit_detector, fit_prior
-from models.lifecycle.gates import Exam, GateReport, judge_challenger
-from models.lifecycle.injection import LENGTHS, MAGNITUDES
+from core.sensors import DEFAULT_SENSORS
+from models.evaluation.fault_injection import LENGTHS, MAGNITUDES
+from models.evaluation.fault_models import KINDS, bend_series
+from models.retraining.gates import Exam, GateReport, judge_challenger
+from models.scoring.detector import Detector
+from models.scoring.features import FEATURES
+from models.scoring.history import History
+from models.scoring.isolation_forest import PackedForest
+from models.scoring.station_prior import Prior
+from models.training.fit import fit_detector, fit_prior
 
 DAY = 86_400.0
 SHARES = (0.0, 0.05, 0.2)

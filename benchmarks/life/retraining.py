@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from core.sensors import DEFAULT_SENSORS
 from iot_simulator.process import StationProcess
-from models.detection.artefact import load, sha256_of
-from models.detection.pooling import History
-from models.detection.samples import Samples, samples_of
-from models.detection.sensors import DEFAULT_SENSORS
-from models.lifecycle.gates import Exam, judge_challenger
-from models.lifecycle.retraining import Fitting, pictures_of, retrained
-from models.lifecycle.train import fit
-from models.lifecycle.training_set import SERIES_READINGS, SERIES_STATIONS, TrainingSet, usable
+from models.retraining.challenger_training import Fitting, pictures_of, retrained
+from models.retraining.gates import Exam, judge_challenger
+from models.scoring.artefact import load, sha256_of
+from models.scoring.feature_samples import Samples, samples_of
+from models.scoring.history import History
+from models.training.train_steps import fit
+from models.training.training_set import SERIES_READINGS, SERIES_STATIONS, TrainingSet, usable
 
 SAMPLES, STATIONS, CADENCE, TREES = 100_000, 50, 60, 1000
 _FIRST = 1_767_571_200 // CADENCE

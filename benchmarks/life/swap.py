@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from benchmarks.stream.latency import Sent, send
 from benchmarks.stream.plant import Running, command, count_rows, named, plant, store_of, stored, stream
-from local_stack.topics import create_topics
-from models.lifecycle.mirror import mirror
-from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry
-from settings import Settings
+from core.settings import Settings
+from local_stack.servers.topics import create_topics
+from models.registry.registry import CHALLENGER, CHAMPION, Registry
+from models.registry.registry_mirror import mirror
 
 RATE, SWAPS, EVERY_SECONDS = 1000, 8, 8.0
 SENDING_SECONDS = 100.0

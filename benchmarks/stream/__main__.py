@@ -27,8 +27,8 @@ from benchmarks.stream.scaling import scaling_page
 from benchmarks.stream.stages import stages
 from benchmarks.stream.stations import by_stations, by_tasks, soak, start_up
 from benchmarks.stream.throughput import bytes_on_disk, throughput
-from local_stack.stack import Stack
-from settings import Settings
+from core.settings import Settings
+from local_stack.servers.stack import Stack
 
 RESULT = ROOT / "benchmarks" / "results" / "stream.json"
 PERFORMANCE, SCALING = ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md"

@@ -24,11 +24,11 @@ from kafka.partitioner import murmur2
 
 from benchmarks.stream.load import SEED
 from benchmarks.stream.plant import Running, count_rows, named, running, store_of, stored, stream, usage_of
+from core.settings import Settings
 from iot_simulator.encode import encode_reading
 from iot_simulator.process import StationProcess
-from local_stack.stack import Stack
-from local_stack.topics import create_topics
-from settings import Settings
+from local_stack.servers.stack import Stack
+from local_stack.servers.topics import create_topics
 
 SLICES_PER_SECOND = 20
 SETTLE_SECONDS = 40.0  # Spark has started and caught up, cold servers have compiled their code

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import numpy as np
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from core.settings import Settings
 from iot_simulator.encode import encode_tick
 from iot_simulator.process import StationProcess
-from local_stack.topics import create_topics
-from settings import Settings
+from local_stack.servers.topics import create_topics
 
 SPIKES = 0.001  # share of readings that a spike lifts by `SPIKE_SIGMAS` of their sensor
 SPIKE_SIGMAS = 8.0

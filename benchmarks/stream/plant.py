@@ -17,11 +17,11 @@ from urllib.request import urlopen
 
 import psutil
 
-from local_stack.jars import spark_kafka_jars
-from local_stack.stack import Stack, endpoints_settings
-from settings import PREFIX, Settings
-from storage.session import Store, StoreConfig, connect
-from storage.stream import progress
+from core.settings import PREFIX, Settings
+from local_stack.downloads.jars import spark_kafka_jars
+from local_stack.servers.stack import Stack, endpoints_settings
+from storage.driver.session import Store, StoreConfig, connect
+from storage.tables.stream_progress import progress
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ("--stations", "25", "--days", "1", "--stretches", "3", "--stretch-rows", "2400", "--fault-rate", "0")

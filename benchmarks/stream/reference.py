@@ -23,9 +23,9 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.streaming.readwriter import DataStreamReader
 from sklearn.ensemble import IsolationForest
 
-from settings import Settings, settings_or_exit
-from spark_jobs.session import stream_session
-from storage.session import StoreConfig, connected
+from core.settings import Settings, settings_or_exit
+from spark_jobs.driver.spark_session import stream_session
+from storage.driver.session import StoreConfig, connected
 
 TREES, CONTAMINATION = 1000, 0.00125
 BATCH_ROWS, IN_FLIGHT = 50, 64

@@ -21,28 +21,28 @@ from cassandra.query import PreparedStatement
 from pyspark import Broadcast
 
 from benchmarks.stream.load import records
+from core.reading import Validator
+from core.settings import Settings
 from iot_simulator.process import StationProcess
-from models.detection.detector import Detector
-from models.detection.features import FEATURES
-from models.detection.forest import PackedForest
-from models.detection.pooling import History
-from models.detection.prior import Prior
-from models.detection.reading import Validator
-from models.detection.reading_batch import read_all
-from models.detection.state import ShardState
-from models.detection.training import fit_detector, fit_prior
-from settings import Settings
-from spark_jobs.activations import Activations
-from spark_jobs.packing import unpack
-from spark_jobs.rows import Columns
-from spark_jobs.scoring import Sinks, Stage
-from spark_jobs.state_operator import Records, binary, take_records
-from storage import readings
-from storage.encoded import EncodedRowsHandler
-from storage.reading_columns import batches
-from storage.retries import Patience
-from storage.session import Store, StoreConfig
-from storage.writes import batches_of
+from models.scoring.batch_parser import read_all
+from models.scoring.detector import Detector
+from models.scoring.features import FEATURES
+from models.scoring.history import History
+from models.scoring.isolation_forest import PackedForest
+from models.scoring.shard_state import ShardState
+from models.scoring.station_prior import Prior
+from models.training.fit import fit_detector, fit_prior
+from spark_jobs.tasks.activations import Activations
+from spark_jobs.tasks.packing import unpack
+from spark_jobs.tasks.scoring_stage import Sinks, Stage
+from spark_jobs.tasks.state_operator import Records, binary, take_records
+from spark_jobs.tasks.table_rows import Columns
+from storage.driver.encoded_batches import EncodedRowsHandler
+from storage.driver.retry import Patience
+from storage.driver.session import Store, StoreConfig
+from storage.driver.writes import batches_of
+from storage.tables import readings
+from storage.tables.reading_columns import batches
 
 STATIONS, SHARDS, TICKS, TURNS, TREES = 2000, 32, 25, 5, 1000
 FIRST_TICK = 1_790_000_000

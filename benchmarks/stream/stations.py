@@ -16,9 +16,9 @@ from benchmarks.stream.load import end_offsets, fill
 from benchmarks.stream.page import MANY
 from benchmarks.stream.plant import named, store_of, stored, stream
 from benchmarks.stream.throughput import drain
-from local_stack.stack import Stack
-from local_stack.topics import create_topics
-from settings import Settings
+from core.settings import Settings
+from local_stack.servers.stack import Stack
+from local_stack.servers.topics import create_topics
 
 STRETCHES = 10
 LONGEST_PAUSE_SECONDS, SAMPLES = 5.0, 60

@@ -23,8 +23,8 @@ from benchmarks.stream.plant import (
     usage_of,
 )
 from benchmarks.stream.reference import TABLE
-from local_stack.stack import Stack
-from settings import PREFIX, Settings
+from core.settings import PREFIX, Settings
+from local_stack.servers.stack import Stack
 
 PATHS = ("none", "reference", "all")
 # Part of a backlog that is drained before the clock starts: Spark's JVM compiles its own code meanwhile.

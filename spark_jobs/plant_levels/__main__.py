@@ -10,8 +10,8 @@ import time
 
 from prometheus_client import start_http_server
 
-from models.detection.errors import BrokerRefused, BrokerUnavailable
-from settings import Settings, settings_or_exit
+from core.errors import BrokerRefused, BrokerUnavailable
+from core.settings import Settings, settings_or_exit
 from spark_jobs.plant_levels.levels import levels_of
 from spark_jobs.plant_levels.metrics import LevelMetrics
 from spark_jobs.plant_levels.sample import KafkaTail

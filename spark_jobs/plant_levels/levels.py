@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.detection.errors import InvalidReading
-from models.detection.reading import Validator
-from models.detection.sensors import Sensor
+from core.errors import InvalidReading
+from core.reading import Validator
+from core.sensors import Sensor
 from spark_jobs.plant_levels.sample import Record
 
 RANKS = {"p05": 5.0, "p50": 50.0, "p95": 95.0}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
-from models.detection.errors import BrokerUnavailable
-from models.detection.refusals import broker_error, overheard
+from core.errors import BrokerUnavailable
+from core.kafka_errors import broker_error, overheard
 
 CHUNKS = 8
 """Places looked at per partition: publishers send station after station, so one place would show few stations."""

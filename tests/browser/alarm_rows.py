@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from storage.alarms import SILENT, AlarmRow, write_alarms
-from storage.session import Store
+from storage.driver.session import Store
+from storage.tables.alarms import SILENT, AlarmRow, write_alarms
 
 MINUTE_MS = 60_000
 LASTED_MS = 45_000

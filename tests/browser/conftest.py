@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pytest
 from selenium.webdriver import Chrome
 
-from local_stack.stack import Stack, endpoints_settings
-from settings import Settings
-from storage.schema import apply_schema, read_migrations
-from storage.session import Store, StoreConfig, connect
+from core.settings import Settings
+from local_stack.servers.stack import Stack, endpoints_settings
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import Store, StoreConfig, connect
 from tests.browser.demo import Demo
 from tests.browser.serving import MISSING, api_of, browser_is_here, chromium, repeated, resize, wear
 

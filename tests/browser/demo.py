@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from core.sensors import DEFAULT_SENSORS
+from core.verdict import Flag, score_of, severity_of
 from iot_simulator.process import StationProcess
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.verdict import Flag, score_of, severity_of
-from storage import artefacts, stream
-from storage.anomalies import AnomalyRow, write_anomalies
-from storage.minutes import MinuteRow, SensorMinute, write_minutes
-from storage.readings import ReadingRow, write_readings
-from storage.session import Store
-from storage.stations import StationRow, write_stations
+from storage.driver.session import Store
+from storage.tables import artefacts, stream_progress
+from storage.tables.anomalies import AnomalyRow, write_anomalies
+from storage.tables.minutes import MinuteRow, SensorMinute, write_minutes
+from storage.tables.readings import ReadingRow, write_readings
+from storage.tables.stations import StationRow, write_stations
 from tests.browser.documents import LIMIT, document
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
@@ -102,12 +102,12 @@ class Demo:
             for index in range(self.stations):
                 self._write_station(index, first, values[:, index], typical[:, index])
             self._written_to = last * 1000
-        stream.mark_complete(self.store, self.topic, self.complete_to(), 7)
+        stream_progress.mark_complete(self.store, self.topic, self.complete_to(), 7)
         self.beat(now_ms)
 
     def beat(self, now_ms: int) -> None:
         """A sign of life alone."""
-        stream.heartbeat(self.store, self.topic, now_ms)
+        stream_progress.heartbeat(self.store, self.topic, now_ms)
 
     def strike(self, index: int, size: float, now_ms: int) -> AnomalyRow:
         """One abnormal reading of a station, `size` times beyond its limit, as if it were read at `now_ms`."""
@@ -123,7 +123,7 @@ class Demo:
         write_anomalies(self.store, [row])
         minute = {row.event_ms // MINUTE_MS * MINUTE_MS: self._minute(index, *self._held(row, index))}
         write_stations(self.store, [StationRow(row.station_id, now_ms, now_ms, row.ordinal, 1.0, row.sensors, minute)])
-        stream.mark_complete(self.store, self.topic, self.complete_to(), 7)
+        stream_progress.mark_complete(self.store, self.topic, self.complete_to(), 7)
         return row
 
     def _held(self, row: AnomalyRow, index: int) -> tuple[np.ndarray, np.ndarray]:

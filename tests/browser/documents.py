@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from models.detection.sensors import DEFAULT_SENSORS
+from core.sensors import DEFAULT_SENSORS
 
 LIMIT = 5.0
 UNITS = {"Cel": "°C"}

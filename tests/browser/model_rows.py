@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from models.detection.drift_report import DriftSummary as Summary
-from models.lifecycle.gates import Gate, GateReport, Limits
-from storage import stream
-from storage.drift import DriftSummary, put_report
-from storage.model_events import GATED, PROMOTED, ModelCard, ModelEvent, put_aliases, put_card, put_event
-from storage.session import Store
-from storage.shadow import ShadowRow, write_shadow
+from models.drift.report import DriftSummary as Summary
+from models.retraining.gates import Gate, GateReport, Limits
+from storage.driver.session import Store
+from storage.tables import stream_progress
+from storage.tables.drift_reports import DriftSummary, put_report
+from storage.tables.model_events import GATED, PROMOTED, ModelCard, ModelEvent, put_aliases, put_card, put_event
+from storage.tables.shadow_samples import ShadowRow, write_shadow
 
 HOUR_MS = 3_600_000
 PASSED = GateReport(
@@ -35,7 +35,7 @@ REFUSED = GateReport(
 
 def write_demo_model(store: Store, name: str, topic: str, now_ms: int) -> None:
     """Version 2 is champion and judges, 3 was refused, 4 wants to judge; the last check found drift."""
-    stream.activate(store, topic, dict.fromkeys(range(4), 0), 2, now_ms - 2 * HOUR_MS)
+    stream_progress.activate(store, topic, dict.fromkeys(range(4), 0), 2, now_ms - 2 * HOUR_MS)
     for version, report in ((1, None), (2, PASSED), (3, REFUSED), (4, PASSED)):
         card = ModelCard(
             version, now_ms - (5 - version) * HOUR_MS, f"run{version}", f"{version}" * 64, f"job-{version}",

@@ -13,12 +13,12 @@ from pathlib import Path
 from selenium.webdriver import Chrome
 
 from api.pages.links import anomaly_url
-from local_stack.stack import Stack, endpoints_settings
-from settings import Settings
-from storage.alarms import SILENT, open_keys
-from storage.schema import apply_schema, read_migrations
-from storage.session import StoreConfig, connect
-from storage.walks import by_station
+from core.settings import Settings
+from local_stack.servers.stack import Stack, endpoints_settings
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import StoreConfig, connect
+from storage.tables.alarms import SILENT, open_keys
+from storage.tables.anomaly_scan import by_station
 from tests.browser.demo import Demo
 from tests.browser.model_rows import write_demo_model
 from tests.browser.serving import (
@@ -33,7 +33,7 @@ from tests.browser.serving import (
     until,
     wear,
 )
-from tests.integration.alarm_parts import alarms_of
+from tests.integration.alarms.alarm_parts import alarms_of
 
 OUT = ROOT / "docs" / "images"
 DESK, PHONE, WALL = (1440, 900), (390, 844), (1600, 900)

@@ -10,15 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from local_stack.readiness import api_url, missing_for_ready
-from settings import PREFIX, Settings
+from core.settings import PREFIX, Settings
+from local_stack.servers.readiness import api_url, missing_for_ready
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MISSING = "needs a browser: apt-get install chromium chromium-driver"
 SCHEMES = ("light", "dark")
 

@@ -11,9 +11,9 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from storage.feedback import feedback_of
-from storage.stations import station, write_stations
-from storage.stream import heartbeat
+from storage.tables.feedback import feedback_of
+from storage.tables.stations import station, write_stations
+from storage.tables.stream_progress import heartbeat
 from tests.browser.conftest import Plant, now
 from tests.browser.serving import api_of, console_errors, until
 

@@ -9,8 +9,8 @@ import pytest
 from selenium.webdriver import Chrome
 
 from api.pages.links import anomaly_url
-from local_stack.stack import Stack
-from storage.session import StoreConfig, connect
+from local_stack.servers.stack import Stack
+from storage.driver.session import StoreConfig, connect
 from tests.browser.alarm_rows import write_demo_alarms
 from tests.browser.conftest import Plant, keyspace_of, now
 from tests.browser.demo import Demo

@@ -11,10 +11,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
-from api.identity import alarm_id
-from models.detection.alarm_states import Done
-from storage.alarm_actions import ActionRow, actions_of, add_action
-from storage.alarms import AlarmRow, write_alarms
+from api.http.opaque_ids import alarm_id
+from core.alarm import Done
+from storage.tables.alarm_actions import ActionRow, actions_of, add_action
+from storage.tables.alarms import AlarmRow, write_alarms
 from tests.browser.alarm_rows import MINUTE_MS, alarm_row
 from tests.browser.conftest import Plant, now
 from tests.browser.serving import SCHEMES, console_errors, until, wear

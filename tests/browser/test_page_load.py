@@ -9,12 +9,12 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from local_stack.stack import Stack
-from models.detection.sensors import DEFAULT_SENSORS
-from storage.minutes import SensorMinute
-from storage.session import StoreConfig, connect
-from storage.stations import StationRow, write_stations
-from storage.stream import heartbeat
+from core.sensors import DEFAULT_SENSORS
+from local_stack.servers.stack import Stack
+from storage.driver.session import StoreConfig, connect
+from storage.tables.minutes import SensorMinute
+from storage.tables.stations import StationRow, write_stations
+from storage.tables.stream_progress import heartbeat
 from tests.browser.conftest import Plant, keyspace_of, now
 from tests.browser.demo import Demo
 from tests.browser.serving import api_of, repeated, until

@@ -6,7 +6,7 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from api.tokens import Role, hashed
+from api.security.tokens import Role, hashed
 from tests.browser.conftest import Plant
 from tests.browser.serving import api_of, console_errors, until
 

@@ -6,7 +6,7 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from storage import jobs
+from storage.tables import jobs
 from tests.browser.conftest import Plant, now
 from tests.browser.model_rows import write_demo_model
 from tests.browser.serving import console_errors, until

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cassandra.cluster import Session
 
-from local_stack.jars import spark_kafka_jars
-from settings import Settings
+from core.settings import Settings
+from local_stack.downloads.jars import spark_kafka_jars
 from tests.oracle.job import clock_ms, write_history
 from tests.oracle.tables import session_of
 

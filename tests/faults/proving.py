@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cassandra.cluster import Session
 
-from local_stack.topics import create_topics
-from settings import Settings
+from core.settings import Settings
+from local_stack.servers.topics import create_topics
 from tests.oracle import checks
 from tests.oracle.job import Job, api_of, rows_of
 from tests.oracle.judging import stored_judging

@@ -13,8 +13,8 @@ import psutil
 import py4j
 import pyspark
 
-from local_stack.java import find_java
-from local_stack.ports import HOST, free_ports, listens
+from local_stack.downloads.java import find_java
+from local_stack.servers.ports import HOST, free_ports, listens
 from tests.oracle.processes import Running, running
 
 SPARK_HOME = Path(pyspark.__file__).parent

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from cassandra.cluster import Session
 
-from local_stack.stack import Stack
-from settings import Settings
-from storage.alarms import alarms_page
-from storage.session import StoreConfig, connect
-from tests.integration.alarm_parts import Feeder, alarms_of, notified
+from core.settings import Settings
+from local_stack.servers.stack import Stack
+from storage.driver.session import StoreConfig, connect
+from storage.tables.alarms import alarms_page
+from tests.integration.alarms.alarm_parts import Feeder, alarms_of, notified
 from tests.integration.api_plant import plant_settings, until
 from tests.oracle.bad_records import good_fields
 from tests.oracle.job import api_of, clock_ms, make_schema, stream_of, train

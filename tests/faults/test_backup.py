@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from local_stack.jars import jars
-from local_stack.java import find_java
-from local_stack.ports import free_ports
-from local_stack.stack import Stack
-from settings import Settings
-from storage.schema import apply_schema, read_migrations
-from storage.session import StoreConfig
+from core.settings import Settings
+from local_stack.downloads.jars import jars
+from local_stack.downloads.java import find_java
+from local_stack.servers.ports import free_ports
+from local_stack.servers.stack import Stack
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import StoreConfig
 from tests.oracle.tables import scan, session_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -17,7 +17,7 @@ import requests
 from cassandra.cluster import Session
 from selenium.webdriver import Chrome
 
-from settings import Settings
+from core.settings import Settings
 from tests.browser.serving import MISSING, browser_is_here, chromium, console_errors, repeated
 from tests.oracle.bad_records import good_fields, rfc3339
 from tests.oracle.job import api_of, clock_ms, env_of, make_schema, rows_of, stream_of, train
@@ -125,7 +125,9 @@ def browser() -> Iterator[Chrome]:
 @contextmanager
 def retrainer_of(settings: Settings) -> Iterator[Running]:
     """A retrainer until the end of the block."""
-    with running("retrainer", ["-m", "models.lifecycle.retrainer"], env_of(settings), settings.home / "r.log") as found:
+    with running(
+        "retrainer", ["-m", "models.retraining.retrainer"], env_of(settings), settings.home / "r.log"
+    ) as found:
         yield found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cassandra.cluster import Session
 
-from settings import Settings
+from core.settings import Settings
 from tests.faults.proving import finish, hold, twin_of
 from tests.oracle import corrupt
 from tests.oracle.job import (

@@ -14,9 +14,9 @@ import pytest
 import requests
 from cassandra.cluster import Session
 
-from local_stack.ports import free_ports
-from models.lifecycle.registry import CHAMPION, Registry, Version
-from settings import Settings
+from core.settings import Settings
+from local_stack.servers.ports import free_ports
+from models.registry.registry import CHAMPION, Registry, Version
 from tests.faults.proving import twin_of
 from tests.oracle.bad_artefacts import changed_in_the_store, registered_by_somebody
 from tests.oracle.job import Job, api_of, clock_ms, copy_judging, env_of, make_schema, rows_of, stream_of, train
@@ -155,7 +155,7 @@ def life(proof_settings: Settings, session: Session, history: Path, tmp_path: Pa
         closing(mlflow),
         Publisher(settings.kafka_client_options(), settings.readings_topic, tmp_path / "ledger.jsonl") as publisher,
         stream_of(settings, session, "stream") as job,
-        running("retrainer", ["-m", "models.lifecycle.retrainer"], env_of(settings), log),
+        running("retrainer", ["-m", "models.retraining.retrainer"], env_of(settings), log),
         api_of(settings) as url,
     ):
         mlflow.start()

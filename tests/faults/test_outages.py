@@ -9,8 +9,8 @@ import pytest
 from cassandra import OperationTimedOut
 from cassandra.cluster import NoHostAvailable, Session
 
-from local_stack.stack import Stack
-from settings import Settings
+from core.settings import Settings
+from local_stack.servers.stack import Stack
 from tests.faults.proving import finish, hold
 from tests.oracle.job import clock_ms, make_schema, stream_of, train
 from tests.oracle.ledger import Publisher, chunks

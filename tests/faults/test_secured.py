@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from local_stack.jars import spark_kafka_jars
+from local_stack.downloads.jars import spark_kafka_jars
 from tests.oracle.job import api_of, env_of, make_schema, rows_of, stream_of, train
 from tests.oracle.kafka_log import end_offsets
 from tests.oracle.processes import run

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from cassandra.cluster import Session
 
-from settings import Settings
+from core.settings import Settings
 from tests.faults.proving import finish, hold
 from tests.faults.spark_cluster import WORKERS, Cluster, cluster, spark_env, sparks_python, submitted
 from tests.faults.test_end_to_end import swap

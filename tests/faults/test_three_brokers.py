@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from kafka.admin import KafkaAdminClient
 
-from local_stack.jars import spark_kafka_jars
-from local_stack.stack import Stack, endpoints_settings
-from settings import Settings
+from core.settings import Settings
+from local_stack.downloads.jars import spark_kafka_jars
+from local_stack.servers.stack import Stack, endpoints_settings
 from tests.conftest import SHORT_LIVED
 from tests.faults.proving import finish, hold
 from tests.oracle.job import clock_ms, make_schema, stream_of, train

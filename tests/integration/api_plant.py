@@ -14,14 +14,14 @@ from apiflask import APIFlask
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.limits import check_time
-from api.store_handle import GuardedStore
-from local_stack.stack import Stack, endpoints_settings
-from models.detection.errors import StationwatchError
-from settings import Settings
-from storage.anomalies import AnomalyRow
-from storage.schema import apply_schema, read_migrations
-from storage.session import Store, StoreConfig, connect
+from api.http.limits import check_time
+from api.http.store_connection import GuardedStore
+from core.errors import StationwatchError
+from core.settings import Settings
+from local_stack.servers.stack import Stack, endpoints_settings
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import Store, StoreConfig, connect
+from storage.tables.anomalies import AnomalyRow
 
 NOW_MS = time.time_ns() // 1_000_000
 MINUTE_MS = 60_000

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from local_stack.stack import Stack
-from settings import Settings
-from storage.session import Store, StoreConfig, connect
+from core.settings import Settings
+from local_stack.servers.stack import Stack
+from storage.driver.session import Store, StoreConfig, connect
 from tests.integration.api_plant import application, plant_settings
 
 

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from local_stack.stack import Endpoints, endpoints_env
-from settings import PREFIX
-
-ROOT = Path(__file__).resolve().parents[2]
+from core.settings import PREFIX
+from local_stack.servers.stack import Endpoints, endpoints_env
+from tests.paths import ROOT
 
 
 class Answer(NamedTuple):

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import skops.io
 
-from models.detection.artefact import TRUSTED_TYPES, Artefact, sha256_of
-from models.detection.detector import Spec
+from models.scoring.artefact import TRUSTED_TYPES, Artefact, sha256_of
+from models.scoring.detector import Spec
 
 
 class Sentinel:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from models.detection.verdict import Flag
+from core.verdict import Flag
 from tests.oracle.ledger import Ledger, digest
 from tests.oracle.stations import HOUR_MS, Decision, Expected, TopicRow
 from tests.oracle.tables import Row, few, identity_of

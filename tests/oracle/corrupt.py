@@ -8,7 +8,7 @@ from typing import Literal
 from cassandra.cluster import Session
 from kafka import KafkaProducer
 
-from settings import Settings
+from core.settings import Settings
 from tests.oracle.tables import TIMEOUT_SECONDS
 
 Kind = Literal["deleted row", "doubled row", "changed score", "moved to the dead letters"]

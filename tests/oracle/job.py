@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 from cassandra.cluster import Session
 
-from settings import PREFIX, Settings
+from core.settings import PREFIX, Settings
 from tests.oracle.bad_records import rfc3339
 from tests.oracle.kafka_log import end_offsets
 from tests.oracle.processes import Running, run, running, start

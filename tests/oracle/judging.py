@@ -7,9 +7,9 @@ from collections import defaultdict
 
 from cassandra.cluster import Session
 
-from models.detection.artefact import load
-from models.detection.prior import Prior
-from settings import Settings
+from core.settings import Settings
+from models.scoring.artefact import load
+from models.scoring.station_prior import Prior
 from tests.oracle.recompute import Judging
 from tests.oracle.tables import Row, scan
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import psutil
 
+from tests.paths import ROOT
+
 TAIL_LINES = 60
 POLL_SECONDS = 0.25
-ROOT = Path(__file__).resolve().parents[2]
 
 # The driver's own command line names the daemon too, as a setting.
-_DAEMONS = (["-m", "pyspark.daemon"], ["-m", "spark_jobs.worker_daemon"])
+_DAEMONS = (["-m", "pyspark.daemon"], ["-m", "spark_jobs.driver.worker_daemon"])
 
 
 class NotInTime(AssertionError):

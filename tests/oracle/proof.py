@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cassandra.cluster import Session
 
-from settings import Settings
+from core.settings import Settings
 from tests.oracle import checks
 from tests.oracle.kafka_log import end_offsets, read_topic
 from tests.oracle.ledger import Ledger

@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from models.detection.block import Blocks, unpack_rows
-from models.detection.prior import Prior
-from models.detection.sensors import Sensor
-from models.detection.state import Incoming, ShardState, Step
-from models.detection.verdict import Verdicts
+from core.sensors import Sensor
+from core.verdict import Verdicts
+from models.scoring.feature_block import Blocks, unpack_rows
+from models.scoring.shard_state import Incoming, ShardState, Step
+from models.scoring.station_prior import Prior
 from tests.oracle.stations import HOUR_MS
 from tests.oracle.stream_input import Identity
 from tests.oracle.tables import Row, few, identity_of

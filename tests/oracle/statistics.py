@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from models.detection.prior import Prior
-from models.detection.sensors import Sensor
+from core.sensors import Sensor
+from models.scoring.station_prior import Prior
 from tests.oracle import witnesses as recipe
 from tests.oracle.stations import AHEAD_OF_BROKER_MS, FORGET_AFTER_MS, Decision
 from tests.oracle.witnesses import CROSSED, LASTS, NAN, Kept, Moment, SensorMemory, as_kept, clip, hours

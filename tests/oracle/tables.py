@@ -11,8 +11,8 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, S
 from cassandra.policies import WhiteListRoundRobinPolicy
 from cassandra.query import SimpleStatement, dict_factory
 
-from settings import Settings
-from storage.session import StoreConfig, access
+from core.settings import Settings
+from storage.driver.session import StoreConfig, access
 from tests.oracle.stream_input import Identity
 
 PAGE_ROWS = 2000

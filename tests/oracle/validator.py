@@ -21,7 +21,7 @@ ESCAPE = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 JSON_BLANKS = b" \t\r\n"
 NOT_FINITE_TEXTS = ("NaN", "Infinity", "-Infinity")  # as strings; faults.md F04 calls them not finite
-MOST_LEVELS = 32  # of nested brackets, stated in models/detection/reading.py; design.md is silent
+MOST_LEVELS = 32  # of nested brackets, stated in core/reading.py; design.md is silent
 LARGEST_INT64 = 2**63 - 1
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.detection.prior import Prior
-from models.detection.sensors import Sensor
+from core.sensors import Sensor
+from models.scoring.station_prior import Prior
 
 NAN = float("nan")
 # How many readings one excursion of each witness lasts.

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.detection.block import Blocks, pack_row
-from models.detection.prior import neutral_prior
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.verdict import Flag, Verdicts
+from core.sensors import DEFAULT_SENSORS
+from core.verdict import Flag, Verdicts
+from models.scoring.feature_block import Blocks, pack_row
+from models.scoring.station_prior import neutral_prior
 from tests.oracle.checks import rolled_up
 from tests.oracle.ledger import Entry, Ledger, digest
 from tests.oracle.recompute import Judging, recompute

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.session import COMMON, LOADED_DAEMON, LOCAL
+from spark_jobs.driver.spark_session import COMMON, LOADED_DAEMON, LOCAL
 
 
 @pytest.fixture(scope="session")

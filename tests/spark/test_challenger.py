@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from models.detection.artefact import load
-from models.detection.errors import RegistryUnavailable
-from models.detection.sensors import DEFAULT_SENSORS
-from models.lifecycle.registry import CHALLENGER, CHAMPION, Registry, Version
-from models.lifecycle.train import Training, fit, register
-from spark_jobs.challenger import Challenger
+from core.errors import RegistryUnavailable
+from core.sensors import DEFAULT_SENSORS
+from models.registry.registry import CHALLENGER, CHAMPION, Registry, Version
+from models.scoring.artefact import load
+from models.training.train_steps import Training, fit, register
+from spark_jobs.driver.challenger import Challenger
 from tests.simulated import simulated
 
 

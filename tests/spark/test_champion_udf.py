@@ -8,14 +8,14 @@ import numpy as np
 from pyspark.sql import SparkSession
 from sklearn.ensemble import IsolationForest
 
-from models.detection.artefact import LoadedArtefact
-from models.detection.detector import Detector, Spec
-from models.detection.features import FEATURES
-from models.detection.forest import PackedForest
-from models.detection.prior import neutral_prior
-from models.detection.sensors import DEFAULT_SENSORS
-from models.detection.witness_kernel import N_WITNESSES
-from spark_jobs.champion_udf import champion_udf, without_context
+from core.sensors import DEFAULT_SENSORS
+from models.kernels.statistics_kernel import N_WITNESSES
+from models.scoring.artefact import LoadedArtefact
+from models.scoring.detector import Detector, Spec
+from models.scoring.features import FEATURES
+from models.scoring.isolation_forest import PackedForest
+from models.scoring.station_prior import neutral_prior
+from spark_jobs.tasks.anomaly_score import champion_udf, without_context
 
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
 ROWS = [(21.0, 48.0, 61.0), (90.0, 48.0, 61.0), (None, 48.0, 61.0)]

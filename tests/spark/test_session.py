@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.session import COMMON, LOCAL, LOCAL_JAVA, MALLOC
+from spark_jobs.driver.spark_session import COMMON, LOCAL, LOCAL_JAVA, MALLOC
+from tests.paths import ROOT
 
 SQL = sorted(key for key in {**COMMON, **LOCAL} if key.startswith("spark.sql."))
 # Read by the state store itself, not declared among the settings of SQL.
@@ -45,7 +46,7 @@ def test_malloc_and_the_collector_are_set_where_the_stream_starts_java(tmp_path:
     script = tmp_path / "opened.py"
     script.write_text("""
 import os
-from spark_jobs.session import stream_session
+from spark_jobs.driver.spark_session import stream_session
 spark = stream_session(master="local[1]", driver_memory="512m", jars="", shuffle_partitions=1, local_checkpoint=True)
 seen = spark.sparkContext.parallelize([0], 1).map(lambda _: dict(os.environ)).first()
 java = spark._jvm.java.lang.System.getenv()
@@ -54,7 +55,7 @@ print("FOUND", {key: (seen.get(key), java.get(key)) for key in seen if key.start
 spark.stop()
 """)
     ran = subprocess.run(  # noqa: S603
-        [sys.executable, str(script)], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+        [sys.executable, str(script)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     found = next((line for line in ran.stdout.splitlines() if line.startswith("FOUND")), ran.stderr[-2000:])
     for name, value in MALLOC.items():

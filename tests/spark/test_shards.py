@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.shards import shard_label, shard_labels, task_of
+from spark_jobs.tasks.shards import shard_label, shard_labels, task_of
 
 
 @pytest.mark.parametrize(("shards", "tasks"), [(32, 2), (8, 3), (5, 4), (1, 1)])

@@ -13,12 +13,12 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from models.detection.prior import Prior, neutral_prior
-from models.detection.sensors import DEFAULT_SENSORS
-from spark_jobs.packing import PACKED_SCHEMA, ShardOutput, unpack
-from spark_jobs.shards import shard_labels
-from spark_jobs.source import with_shards
-from spark_jobs.state_operator import STATE_SCHEMA, state_operator
+from core.sensors import DEFAULT_SENSORS
+from models.scoring.station_prior import Prior, neutral_prior
+from spark_jobs.tasks.packing import PACKED_SCHEMA, ShardOutput, unpack
+from spark_jobs.tasks.shards import shard_labels
+from spark_jobs.tasks.source import with_shards
+from spark_jobs.tasks.state_operator import STATE_SCHEMA, state_operator
 from tests.spark.records import NOON, Topic, reading
 
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)

@@ -1,0 +1,67 @@
+"""`POST /api/v1/anomalies/{id}/feedback`: what a person says of an anomaly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from apiflask import APIBlueprint
+from flask import Response, g, jsonify
+
+from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
+from api.http.idempotency import HEADER, claim_key
+from api.openapi import ok
+from api.representations.anomalies import feedback_shown
+from api.representations.common import FEEDBACK_VERDICTS, ref
+from api.services.context import Context
+from api.v1.anomalies import found
+from storage.tables.feedback import FeedbackRow, put_feedback
+
+COMMENT_CHARACTERS = 2000
+
+
+def feedback_routes(context: Context) -> APIBlueprint:
+    """One route; what it stores is shown with the anomaly."""
+    routes = APIBlueprint("feedback", __name__, url_prefix="/api/v1", tag="Anomalies")
+
+    @routes.post("/anomalies/<anomaly_id>/feedback")
+    @routes.doc(
+        summary="Say what an anomaly was",
+        description=f"The last word on an anomaly holds. With an `{HEADER}` a request that is sent again, because its "
+        "answer was lost, changes nothing; the same key with another request is 409.",
+        responses={201: ok("Stored.", ref("Feedback"))},
+    )
+    @takes(ref("FeedbackGiven"))
+    def feedback(anomaly_id: str) -> tuple[Response, int]:
+        document = json_object()
+        verdict, comment = _checked(document)
+        store = context.store.get()
+        row = found(store, anomaly_id)
+        claim_key(store, msgspec.json.encode(document, order="sorted"))
+        role = g.get("role")
+        given = FeedbackRow(
+            *row[:3], verdict, comment, context.now_ms(), role.name.lower() if role else None, row.model_version
+        )
+        put_feedback(store, given)
+        context.answers.clear()
+        return jsonify(feedback_shown(given)), 201
+
+    return routes
+
+
+def _checked(document: dict[str, Any]) -> tuple[str, str]:
+    """Verdict and comment of a body.
+
+    Raises:
+        HTTPError: 422; the member is named.
+    """
+    refuse_strays(document, ["verdict", "comment"])
+    verdict, comment = document.get("verdict"), document.get("comment", "")
+    if verdict not in FEEDBACK_VERDICTS:
+        expected = ", ".join(FEEDBACK_VERDICTS)
+        given = "is missing" if "verdict" not in document else f"is {shown(verdict)}"
+        raise refuse_body("verdict", "unknown_value", f"verdict {given}; expected one of {expected}")
+    if not isinstance(comment, str) or len(comment) > COMMENT_CHARACTERS:
+        said = f"comment is {shown(comment)}; expected text of at most {COMMENT_CHARACTERS} characters"
+        raise refuse_body("comment", "wrong_type", said)
+    return str(verdict), comment

@@ -1,0 +1,207 @@
+"""`/api/v1/stations`: all, one, and what one measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from apiflask import APIBlueprint
+from apiflask.fields import Integer, String
+from flask import Response, jsonify
+
+from api.http.bulkhead import Bulkhead
+from api.http.caching import revalidated
+from api.http.interval import Interval, IntervalQuery, resolve
+from api.http.paging import Page, PageTokens
+from api.http.problems import refuse
+from api.http.query import STRICT, BoundedInteger, Choice, StrictQuery
+from api.openapi import also, ok
+from api.representations.anomalies import minute_shown, reading_shown, station_shown
+from api.representations.common import TEXT, ref
+from api.services.context import Context
+from api.v1.export import ABOUT_LINES, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
+from core.errors import NotFound
+from core.reading import STATION_ID
+from core.sensors import Sensor
+from core.station_groups import StationGroups
+from core.station_silence import is_stale
+from core.times import MINUTE_MS
+from storage.driver.session import Store
+from storage.tables import stream_progress
+from storage.tables.minutes import MinuteRow, SensorMinute, minutes_of
+from storage.tables.readings import ReadingPlace, readings_of, readings_page
+from storage.tables.stations import StationRow, station, stations_page
+
+DEFAULT_RANGE = "1h"
+
+
+class PagedQuery(StrictQuery):
+    """Parameters of a list without an interval."""
+
+    page_size: Integer = BoundedInteger(1, 1000, load_default=50)
+    page_token = String(metadata={"description": "next_page_token of the page before"})
+
+
+class ReadingsQuery(IntervalQuery):
+    """Parameters of `/stations/{id}/readings`."""
+
+    resolution = Choice("raw", "minute", load_default="raw")
+    page_size: Integer = BoundedInteger(1, 1000, load_default=50)
+    page_token = String(metadata={"description": "next_page_token of the page before"})
+    format = Choice("json", "ndjson", "csv", metadata={"description": ABOUT_LINES})
+
+
+def station_routes(context: Context) -> APIBlueprint:
+    """Stations and their readings."""
+    routes = APIBlueprint("stations", __name__, url_prefix="/api/v1", tag="Stations")
+    routes.after_request(revalidated)
+    sensors = context.settings.sensors
+    groups = StationGroups(context.settings.station_groups)
+    exports = Bulkhead(EXPORTS, "exports")
+    tokens, reading_tokens = PageTokens("stations"), PageTokens("readings")
+
+    def stale(store: Store) -> bool:
+        sign_ms = stream_progress.progress(store, context.settings.readings_topic).heartbeat_ms
+        return is_stale(sign_ms, context.now_ms(), context.settings.api_stale_seconds)
+
+    def show(row: StationRow, blind: bool) -> dict[str, Any]:
+        return station_shown(row, sensors, blind, context.now_ms(), groups.group_of(row.station_id))
+
+    @routes.get("/stations")
+    @routes.input(PagedQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(summary="Stations, by id", responses={200: ok("One page.", ref("Stations"))})
+    def listed(query: dict[str, Any]) -> Response:
+        return context.answers.get("stations", query, lambda: page_of(query))
+
+    def page_of(query: dict[str, Any]) -> Response:
+        store = context.store.get()
+        after = str(tokens.read(store, query["page_token"], query).place[0]) if "page_token" in query else ""
+        rows, last = stations_page(store, after, query["page_size"])
+        blind = stale(store)
+        document: dict[str, Any] = {"stations": [show(row, blind) for row in rows]}
+        if last is not None:
+            document["next_page_token"] = tokens.sign(store, Page([last]), query)
+        return jsonify(document)
+
+    @routes.get("/stations/<station_id>")
+    @routes.input(StrictQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(summary="One station", responses={200: ok("The station.", ref("Station"))})
+    def one(station_id: str, query: dict[str, Any]) -> Response:
+        store = context.store.get()
+        return jsonify(show(known(store, station_id), stale(store)))
+
+    @routes.get("/stations/<station_id>/readings")
+    @routes.input(ReadingsQuery, location="query", arg_name="query", unknown=STRICT)
+    @routes.doc(
+        summary="What a station measured, oldest first",
+        description="`raw`: each reading that is kept. `minute`: least, mean, largest and the typical band of each "
+        "sensor; the last minutes may be open (`closed`: false). A page may be short, even empty, and still have a "
+        "`next_page_token`; the first page fixes the interval. Without an interval: the last hour.",
+        responses={
+            200: also(
+                ok("One page; or the whole range as lines.", ref("Readings")),
+                {NDJSON: {"anyOf": [ref("Reading"), ref("Minute")]}, CSV: TEXT},
+            )
+        },
+    )
+    def readings(station_id: str, query: dict[str, Any]) -> Response:
+        store = context.store.get()
+        row = known(store, station_id)
+        asked = {**query, "station_id": station_id}
+        page = _page_asked(context, store, reading_tokens, asked)
+        interval = Interval(page.start_ms, page.end_ms)
+        wanted = format_asked(query.get("format"))
+        if wanted in ("ndjson", "csv"):
+            refuse_token(query)
+            return _exported(store, row, interval, sensors, query["resolution"], wanted, exports)
+        if query["resolution"] == "raw":
+            found, place = readings_page(store, station_id, ReadingPlace(*page.place), page.end_ms, query["page_size"])
+            shown, left = [reading_shown(reading, sensors) for reading in found], list(place) if place else None
+        else:
+            shown, left = _minutes(store, row, page, query["page_size"])
+        document = {
+            "station_id": station_id,
+            **interval.shown(),
+            "resolution": query["resolution"],
+            "readings": shown,
+        }
+        if left is not None:
+            document["next_page_token"] = reading_tokens.sign(store, page._replace(place=left), asked)
+        return jsonify(document)
+
+    return routes
+
+
+def known(store: Store, station_id: str) -> StationRow:
+    """The station.
+
+    Raises:
+        HTTPError: 404; no id of a station, or of one that was never heard.
+    """
+    try:
+        if STATION_ID.fullmatch(station_id):
+            return station(store, station_id)
+    except NotFound:
+        pass
+    raise refuse(404, "not-found", "There is no station with this id.")
+
+
+def _page_asked(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
+    if "page_token" in query:
+        return tokens.read(store, query["page_token"], query)
+    interval = resolve(query, context.now_ms(), DEFAULT_RANGE)
+    return Page([interval.start_ms], *interval)
+
+
+def _minutes(store: Store, row: StationRow, page: Page, size: int) -> tuple[list[dict[str, Any]], list[int] | None]:
+    """Minutes of a page as documents, and the start of the next one; None at the end."""
+    found = list(islice(station_minutes(store, row, page.place[0], page.end_ms), size))
+    shown = [minute_shown(minute, closed) for minute, closed in found]
+    return shown, [found[-1][0].minute_ms + MINUTE_MS] if len(found) == size else None
+
+
+def _exported(
+    store: Store,
+    row: StationRow,
+    interval: Interval,
+    sensors: tuple[Sensor, ...],
+    resolution: str,
+    wanted: Format,
+    exports: Bulkhead,
+) -> Response:
+    """A whole range as lines."""
+    names = [sensor.name for sensor in sensors]
+    if resolution == "raw":
+        readings = (reading_shown(one, sensors) for one in readings_of(store, row.station_id, *interval))
+        header = ["event_time", "seq", *names, "score", "severity", "is_anomaly", "late", "rules", "model_version"]
+        return exported(readings, wanted, header, lambda one: _flat_reading(one, names), exports)
+    minutes = (minute_shown(one, closed) for one, closed in station_minutes(store, row, *interval))
+    header = ["time", "closed", "readings", *(f"{name}_{column}" for name in names for column in SensorMinute._fields)]
+    return exported(minutes, wanted, header, lambda one: _flat_minute(one, names), exports)
+
+
+def _flat_reading(shown: dict[str, Any], names: list[str]) -> list[Any]:
+    values = (shown["sensors"].get(name) for name in names)
+    judged = (shown[name] for name in ("score", "severity", "is_anomaly", "late"))
+    return [shown["event_time"], shown["seq"], *values, *judged, " ".join(shown["rules"]), shown["model_version"]]
+
+
+def _flat_minute(shown: dict[str, Any], names: list[str]) -> list[Any]:
+    sensors = (shown["sensors"].get(name, {}) for name in names)
+    columns = (sensor.get(column) for sensor in sensors for column in SensorMinute._fields)
+    return [shown["time"], shown["closed"], shown["readings"], *columns]
+
+
+def station_minutes(store: Store, row: StationRow, start_ms: int, end_ms: int) -> Iterator[tuple[MinuteRow, bool]]:
+    """Yield the minutes of a station that start in [start_ms, end_ms), and whether each is closed; oldest first.
+
+    A minute that closed since the station row was written is met once, closed.
+    """
+    last = start_ms - 1
+    for minute in minutes_of(store, row.station_id, start_ms, end_ms):
+        yield minute, True
+        last = minute.minute_ms
+    open_ones = sorted((at, held) for at, held in row.open_minutes.items() if last < at < end_ms)
+    for at, held in open_ones:
+        yield MinuteRow(row.station_id, at, held, max((one.readings for one in held.values()), default=0)), False

@@ -1,0 +1,334 @@
+"""The stream of anomalies on the real Cassandra: nothing missed, nothing twice, nobody waits for the slow."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import selectors
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+
+from api.services.context import wall_clock_ms
+from core.settings import Settings
+from core.times import HOUR_MS, floored
+from local_stack.servers.stack import Stack, endpoints_settings
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import Store, StoreConfig, connect
+from storage.tables.anomalies import AnomalyRow, write_anomalies
+from storage.tables.stream_progress import heartbeat, mark_complete
+from tests.integration.running_api import Running, running, start, stop, until
+
+pytestmark = pytest.mark.timeout(300)
+
+TOPIC = "readings"
+_numbers = count()
+
+
+class Told(NamedTuple):
+    """One event of the stream."""
+
+    kind: str
+    id: str
+    data: Any
+
+
+class Listening:
+    """A client of the stream that reads when it is asked to."""
+
+    def __init__(self, port: int, query: str = "", last_id: str | None = None) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
+        headers = {"Last-Event-ID": last_id} if last_id is not None else {}
+        self._connection.request("GET", f"/api/v1/anomalies/stream{query}", headers=headers)
+        self.answer = self._connection.getresponse()
+        self.last_id = last_id
+
+    def until(self, *kinds: str, times: int = 1) -> list[Told]:
+        """Read until so many events of these kinds have come, and return those."""
+        found: list[Told] = []
+        end = time.monotonic() + 20
+        while len(found) < times:
+            assert time.monotonic() < end, found
+            told = self._next()
+            if told.kind in kinds:
+                found.append(told)
+        return found
+
+    def offsets(self, times: int) -> list[int]:
+        """Read so many anomalies; their seq, which equals the offset here."""
+        return [told.data["seq"] for told in self.until("anomaly", times=times)]
+
+    def to_the_end(self) -> list[Told]:
+        """Read until the server closes."""
+        found = []
+        while True:
+            try:
+                found.append(self._next())
+            except EOFError:
+                return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _next(self) -> Told:
+        kind, data = "", ""
+        while True:
+            line = self.answer.readline().decode()
+            if not line:
+                raise EOFError
+            name, _, value = line.rstrip("\n").partition(": ")
+            if line == "\n" and kind:
+                return Told(kind, self.last_id or "", json.loads(data))
+            kind = value if name == "event" else kind
+            data = value if name == "data" else data
+            self.last_id = value if name == "id" else self.last_id
+
+
+class Plant:
+    """What a stream would store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.ends = {0: 0, 1: 0}
+
+    def arrive(self, partition: int, times: int, record_ms: int | None = None, **changes: Any) -> list[int]:
+        """Store so many anomalies of one batch, and say that it is complete. Returns their offsets."""
+        rows = self.begin(partition, times, record_ms, **changes)
+        self.complete(partition)
+        return rows
+
+    def begin(self, partition: int, times: int, record_ms: int | None = None, **changes: Any) -> list[int]:
+        """Store anomalies, each third offset one, and leave the batch incomplete."""
+        now = wall_clock_ms() if record_ms is None else record_ms
+        first = self.ends[partition]
+        offsets = [first + 3 * at for at in range(times)]
+        self.ends[partition] = first + 3 * times
+        verdict = json.dumps({"explanation": "much too hot", "sensors": [], "witnesses": []})
+        rows = [
+            AnomalyRow(
+                f"station-{partition}", now, offset, {"temperature": 41.2}, 1.9, 82.4, 1, verdict, offset, b"b",
+                3, partition, offset, now, now, now,
+            )._replace(**changes)
+            for offset in offsets
+        ]  # fmt: skip
+        write_anomalies(self._store, rows)
+        return offsets
+
+    def complete(self, partition: int) -> None:
+        """Say that everything begun is stored."""
+        mark_complete(self._store, TOPIC, {partition: self.ends[partition]}, 3)
+
+
+@pytest.fixture(scope="module")
+def keyspace(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    mine = Settings(
+        _env_file=None, home=tmp_path_factory.mktemp("home"), cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}"
+    )
+    mine = endpoints_settings(mine, stack.endpoints())
+    apply_schema(StoreConfig.from_settings(mine), read_migrations(), wall_clock_ms())
+    return mine
+
+
+@pytest.fixture(scope="module")
+def plant(keyspace: Settings) -> Iterator[Plant]:
+    store = connect(StoreConfig.from_settings(keyspace))
+    heartbeat(store, TOPIC, wall_clock_ms())
+    yield Plant(store)
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack, keyspace: Settings, plant: Plant) -> Iterator[Running]:
+    with running(stack.endpoints(), keyspace.home, keyspace.cassandra_keyspace) as started:
+        yield started
+
+
+def test_anomalies_come_as_in_the_list_and_only_once_their_batch_is_complete(api: Running, plant: Plant) -> None:
+    """Breaks when a half-written batch is shown, an id is no resume point, or the document differs from the list's."""
+    listening = Listening(api.port)
+    assert listening.answer.getheader("Content-Type") == "text/event-stream; charset=utf-8"
+    assert listening.until("status")[0].data["store"] is True
+    offsets = plant.begin(0, 3)
+    later = plant.arrive(1, 1)
+    assert listening.offsets(1) == later
+    plant.complete(0)
+    told = listening.until("anomaly", times=3)
+    assert [one.data["seq"] for one in told] == offsets
+    assert told[-1].id == f"0:{offsets[-1] + 1},1:{plant.ends[1]}"
+    document = told[0].data
+    listed = api.get(f"/api/v1/anomalies/{document['id']}").json()
+    assert document == listed
+    listening.close()
+
+
+def test_who_comes_back_misses_nothing_and_gets_nothing_twice(
+    stack: Stack, api: Running, plant: Plant, keyspace: Settings, tmp_path: Path
+) -> None:
+    """Breaks when a resume skips or repeats: from memory, from the store of another process, across an hour's turn."""
+    listening = Listening(api.port)
+    listening.until("status")
+    arrived = plant.arrive(0, 3)
+    assert listening.offsets(3) == arrived
+    listening.close()
+    last_hour = floored(wall_clock_ms(), HOUR_MS) - 1000
+    missed = plant.arrive(0, 700, last_hour) + plant.arrive(1, 2) + plant.arrive(0, 5)
+    time.sleep(10)  # The promise is about somebody who was away for 10 s.
+    missed += plant.arrive(0, 2)
+
+    again = Listening(api.port, last_id=listening.last_id)
+    assert sorted(again.offsets(len(missed))) == sorted(missed)
+    with running(stack.endpoints(), tmp_path, keyspace.cassandra_keyspace) as other:
+        elsewhere = Listening(other.port, last_id=listening.last_id)
+        assert sorted(elsewhere.offsets(len(missed))) == sorted(missed)
+        more = plant.arrive(1, 2)
+        assert again.offsets(2) == elsewhere.offsets(2) == more
+        elsewhere.close()
+    again.close()
+
+
+def test_every_single_id_is_a_resume_point(api: Running, plant: Plant) -> None:
+    """Breaks when the id of an event in the middle of a batch, or of a status, leads to a gap or a repeat."""
+    listening = Listening(api.port)
+    listening.until("status")
+    arrived = plant.arrive(0, 4) + plant.arrive(1, 3)
+    told = listening.until("anomaly", times=7)
+    assert sorted(one.data["seq"] for one in told) == sorted(arrived)
+    for at, one in enumerate(told):
+        again = Listening(api.port, f"?last_event_id={one.id}")
+        rest = [later.data["id"] for later in again.until("anomaly", times=6 - at)]
+        assert sorted(rest) == sorted(later.data["id"] for later in told[at + 1 :])
+        again.close()
+    listening.close()
+
+
+def test_filters_leave_out_the_others(api: Running, plant: Plant) -> None:
+    """Breaks when a filter lets others through, or holds back its own."""
+    one, severe = Listening(api.port, "?station_id=station-1"), Listening(api.port, "?min_severity=90")
+    one.until("status")
+    severe.until("status")
+    plant.arrive(0, 2)
+    mine = plant.arrive(1, 2)
+    worst = plant.arrive(0, 1, severity=95.0)
+    assert one.offsets(2) == mine
+    assert severe.offsets(1) == worst
+    one.close()
+    severe.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "last_id", "status"),
+    [
+        ("", "nonsense", 400),
+        ("?last_event_id=1", None, 422),
+        ("?min_severity=101", None, 422),
+        ("?station_id=a+b", None, 422),
+        ("?page_size=5", None, 422),
+    ],
+)
+def test_bad_requests_are_refused_with_a_problem(api: Running, query: str, last_id: str | None, status: int) -> None:
+    """Breaks when a wrong resume point or filter silently means another one."""
+    refused = Listening(api.port, query, last_id)
+    assert (refused.answer.status, refused.answer.getheader("Content-Type")) == (status, "application/problem+json")
+    refused.close()
+
+
+def test_what_cannot_be_resumed_is_said(stack: Stack, plant: Plant, keyspace: Settings, tmp_path: Path) -> None:
+    """Breaks when a resume after days silently leaves a gap, or reads days of anomalies for one listener."""
+    before = f"0:{plant.ends[0]},1:{plant.ends[1]}"
+    plant.arrive(0, 2, wall_clock_ms() - 30 * HOUR_MS)
+    with running(stack.endpoints(), tmp_path, keyspace.cassandra_keyspace) as api:
+        old, foreign = Listening(api.port, last_id=before), Listening(api.port, last_id="0:99999999")
+        assert old.until("reset")[0].data["code"] == "too_old"
+        assert foreign.until("reset")[0].data["code"] == "unknown"
+        arrived = plant.arrive(1, 2)
+        assert old.offsets(2) == foreign.offsets(2) == arrived
+        old.close()
+        foreign.close()
+
+
+def test_500_listeners_hear_everything_and_a_slow_one_is_dropped_alone(api: Running, plant: Plant) -> None:
+    """Breaks when listeners occupy the server, wait for one another, or one that stopped reading holds them up."""
+    sockets = [_listen_plainly(api.port) for _ in range(500)]
+    slow = _listen_plainly(api.port, receive_bytes=4096)
+    try:
+        heard = _Heard(sockets)
+        heard.until(b"event: status", 1, 20)
+        used = _memory(api)
+        offsets = plant.arrive(0, 2)
+        begun = time.monotonic()
+        heard.until(b"event: anomaly", 2, 15)
+        took = time.monotonic() - begun
+        assert api.get("/livez").seconds < 1.0
+        assert api.get("/api/v1/anomalies?time_range=1h").status == 200
+        # More than the server buffers for one of them, which it notices while the others go on.
+        many = sum(len(plant.arrive(1, 100, verdict=json.dumps({"explanation": "x" * 5000}))) for _ in range(4))
+        heard.until(b"event: anomaly", 2 + many, 60)
+        last = plant.arrive(0, 1)[0]
+        heard.until(b'"seq":%d,' % last, 1, 15)
+        until(lambda: "read nothing" in (api.home / "api.log").read_text(), 30)
+        print(f"500 listeners: {1000 * took:.0f} ms to all of them, {used / 2**20:.0f} MiB resident")
+        assert took < 5.0, f"{took:.1f} s for 500 listeners"
+        assert used < 400 * 2**20, f"{used / 2**20:.0f} MiB"
+        assert offsets[0] < last
+    finally:
+        for one in [*sockets, slow]:
+            one.close()
+    until(lambda: api.get("/api/v1/anomalies?time_range=1h").status == 200, 10)
+
+
+def test_sigterm_lets_listeners_go_within_seconds(stack: Stack, keyspace: Settings, tmp_path: Path) -> None:
+    """Breaks when the server waits for listeners, who never end by themselves."""
+    api = start(stack.endpoints(), tmp_path, keyspace.cassandra_keyspace)
+    try:
+        until(lambda: api.get("/api/v1/anomalies?time_range=1h").status == 200, 20)
+        listeners = [Listening(api.port) for _ in range(20)]
+    except BaseException:
+        stop(api.process)
+        raise
+    begun = time.monotonic()
+    assert stop(api.process) == 0
+    assert time.monotonic() - begun < 8.0, "less than the grace that a server waiting for listeners would use up"
+    assert all("anomaly" not in {told.kind for told in one.to_the_end()} for one in listeners)
+
+
+def _memory(api: Running) -> int:
+    parent = psutil.Process(api.process.pid)
+    return sum(process.memory_info().rss for process in [parent, *parent.children()])
+
+
+class _Heard:
+    """Reads from many sockets at once and counts."""
+
+    def __init__(self, sockets: list[socket.socket]) -> None:
+        self._texts = {one: b"" for one in sockets}
+        self._counts: dict[bytes, dict[socket.socket, int]] = {}
+        self._selector = selectors.DefaultSelector()
+        for one in sockets:
+            self._selector.register(one, selectors.EVENT_READ)
+
+    def until(self, what: bytes, times: int, seconds: float) -> None:
+        """Read until every socket has had so many of these."""
+        end = time.monotonic() + seconds
+        while any(text.count(what) < times for text in self._texts.values()):
+            assert time.monotonic() < end, sorted(text.count(what) for text in self._texts.values())[:5]
+            for key, _ in self._selector.select(0.5):
+                one = key.fileobj
+                assert isinstance(one, socket.socket)
+                self._texts[one] += one.recv(1 << 20)
+
+
+def _listen_plainly(port: int, receive_bytes: int | None = None) -> socket.socket:
+    one = socket.socket()
+    if receive_bytes:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    one.settimeout(15)
+    one.connect(("127.0.0.1", port))
+    one.sendall(b"GET /api/v1/anomalies/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return one

@@ -1,0 +1,109 @@
+"""A plant with stored days, and retrainers as processes on a real Cassandra and a real MLflow."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from api.app import create_app, store_handle
+from core.settings import Settings
+from local_stack.servers.stack import Stack, endpoints_settings
+from models.registry.registry import CHAMPION, Registry
+from models.registry.registry_mirror import mirror
+from models.retraining.retrainer import now_ms
+from models.training.train_steps import register
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import Store, StoreConfig, connect
+from tests.life import BUDGET, TREES, lived, store_life
+from tests.oracle.job import env_of
+from tests.oracle.processes import Running, start
+
+JOB_SECONDS = 240.0
+
+
+class Plant:
+    """A plant with stored days, a champion, an API, and retrainers of its own.
+
+    Args:
+        settings: of all of them.
+        store: the test's own door.
+        client: the API.
+    """
+
+    def __init__(self, settings: Settings, store: Store, client: FlaskClient) -> None:
+        """No retrainer runs yet."""
+        self.settings, self.store, self.client = settings, store, client
+        self.registry = Registry(settings.tracking_uri, settings.model_name)
+        self._retrainers: list[Running] = []
+
+    def retrainer(self, **settings: object) -> Running:
+        """Start one, with other settings than the plant's where they are given."""
+        name = f"retrainer-{len(self._retrainers)}"
+        log, env = self.settings.home / f"{name}.log", env_of(self.settings.model_copy(update=settings))
+        self._retrainers.append(start(name, ["-m", "models.retraining.retrainer"], env, log))
+        return self._retrainers[-1]
+
+    def stop(self) -> None:
+        """End those that live."""
+        for process in self._retrainers:
+            if process.family():
+                process.kill()
+        self._retrainers = []
+
+    def job(self, place: str) -> dict[str, Any]:
+        """A job as the API shows it."""
+        return dict(self.client.get(place).get_json())
+
+    def over(self, place: str) -> dict[str, Any]:
+        """Wait for the end of a job."""
+        self.until(lambda: self.job(place)["state"] not in ("queued", "running"), f"{place} ends")
+        return self.job(place)
+
+    def until(self, holds: Any, what: str) -> None:
+        """Wait until `holds()`."""
+        deadline = time.monotonic() + JOB_SECONDS
+        while not holds():
+            logs = "".join(process.tail() for process in self._retrainers)
+            assert time.monotonic() < deadline, f"not in {JOB_SECONDS} s: {what}\n{logs}"
+            time.sleep(0.1)
+
+
+@contextmanager
+def plant_in(home: Path, stack: Stack) -> Iterator[Plant]:
+    """Stored days of ten stations; version 1 is champion."""
+    mine = Settings(
+        _env_file=None,
+        home=home,
+        cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}",
+        forest_trees=TREES,
+        false_alarm_budget=BUDGET,
+        retrain_window_hours=96,
+        retrain_pause_seconds=0,
+        retrainer_metrics_port=0,
+        api_requests_per_minute=0,
+        drift_check_minutes=1000,
+    )
+    mine = endpoints_settings(mine, stack.endpoints())
+    config = StoreConfig.from_settings(mine)
+    apply_schema(config, read_migrations(), now_ms())
+    store = connect(config)
+    life = lived(now_ms())
+    store_life(store, life)
+    handle = store_handle(mine)
+    handle.start()
+    found = Plant(mine, store, create_app(mine, handle).test_client())
+    register(found.registry, life.first, alias=CHAMPION)
+    mirror(found.registry, store, now_ms())
+    found.until(lambda: found.client.get("/api/v1/models").status_code == 200, "the API reaches Cassandra")
+    try:
+        yield found
+    finally:
+        found.stop()
+        handle.close()
+        store.close()

@@ -1,0 +1,145 @@
+"""What several askers are given together, and when Cassandra counts as away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from api.http.single_flight_cache import Shared
+from api.http.store_connection import StoreHandle
+from core.errors import StoreUnavailable
+
+
+def test_who_asks_while_it_is_made_gets_the_same() -> None:
+    """Breaks when a hundred screens cost a hundred times as much as one, or somebody gets nothing."""
+    shared: Shared[int] = Shared(0.0)
+    begun, go_on, made = threading.Event(), threading.Event(), []
+
+    def make() -> int:
+        begun.set()
+        assert go_on.wait(30)
+        made.append(1)
+        return len(made)
+
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(shared.get, "key", make)
+        assert begun.wait(30)
+        others = [pool.submit(shared.get, "key", lambda: 99) for _ in range(7)]
+        assert pool.submit(shared.get, "another", lambda: 5).result(30) == 5
+        go_on.set()
+        answers = [one.result(30) for one in (first, *others)]
+    # One that came after it was made, which nothing hinders, makes its own.
+    assert answers[0] == 1
+    assert set(answers) <= {1, 99}
+    assert made == [1]
+
+
+def test_what_is_fresh_is_not_made_again_and_what_was_cleared_is() -> None:
+    """Breaks when an answer is made for each asker, or hides what was just written."""
+    shared, numbers = Shared[int](600.0), iter(range(9))
+    assert [shared.get("key", lambda: next(numbers)) for _ in range(3)] == [0, 0, 0]
+    assert shared.get("other", lambda: next(numbers)) == 1
+    shared.clear()
+    assert shared.get("key", lambda: next(numbers)) == 2
+    stale = Shared[int](0.0)
+    assert [stale.get("key", lambda: next(numbers)) for _ in range(2)] == [3, 4]
+
+
+def test_a_failure_is_told_and_not_kept() -> None:
+    """Breaks when an outage of a moment is answered for longer than it lasts."""
+    shared: Shared[int] = Shared(600.0)
+
+    def fail() -> int:
+        raise StoreUnavailable("away")
+
+    with pytest.raises(StoreUnavailable):
+        shared.get("key", fail)
+    assert shared.get("key", lambda: 1) == 1
+
+
+def test_only_so_many_are_kept() -> None:
+    """Breaks when every question anybody ever asked stays in memory."""
+    shared, numbers = Shared[int](600.0, kept=2), iter(range(9))
+    for key in "abc":
+        shared.get(key, lambda: next(numbers))
+    assert shared.get("c", lambda: next(numbers)) == 2
+    assert shared.get("a", lambda: next(numbers)) == 3
+
+
+class Probed:
+    """A store whose probes fail when told to."""
+
+    def __init__(self) -> None:
+        self.left_to_fail = 0
+        self.probes = 0
+
+    def probe(self, store: Any) -> None:
+        """Fail, or answer."""
+        self.probes += 1
+        if self.left_to_fail:
+            self.left_to_fail -= 1
+            raise StoreUnavailable("late")
+
+
+@pytest.fixture
+def probed() -> Probed:
+    """Probes."""
+    return Probed()
+
+
+def handle_of(probed: Probed, seconds: float) -> StoreHandle:
+    """A handle on a store that is only probed."""
+    store: Any = SimpleNamespace(close=lambda: None)
+    handle = StoreHandle(lambda: store, lambda store: None, probed.probe, seconds)
+    handle.start()
+    until(lambda: probed.probes == 1, 30, "the first probe")
+    return handle
+
+
+def test_one_late_answer_is_no_outage(probed: Probed) -> None:
+    """Breaks when a query that took too long turns everybody away from a store that answers."""
+    handle = handle_of(probed, 600.0)
+    try:
+        probed.left_to_fail = 1
+        handle.doubt(StoreUnavailable("a dear query"))
+        assert handle.get() is not None
+        until(lambda: probed.probes == 3, 30, "the second probe, at once")
+        assert handle.get() is not None
+    finally:
+        handle.close()
+
+
+def test_a_store_that_stays_silent_is_away_until_it_answers(probed: Probed) -> None:
+    """Breaks when a paused Cassandra is asked by everybody, or a running one is not found back."""
+    handle = handle_of(probed, 0.05)
+    try:
+        probed.left_to_fail = 1_000_000_000
+        handle.doubt(StoreUnavailable("silent"))
+        until(lambda: refused(handle), 30, "callers are refused")
+        probed.left_to_fail = 0
+        until(lambda: not refused(handle), 30, "callers are served again")
+    finally:
+        handle.close()
+
+
+def refused(handle: StoreHandle) -> bool:
+    """Whether callers are turned away."""
+    try:
+        handle.get()
+    except StoreUnavailable:
+        return True
+    return False
+
+
+def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.005)
