@@ -84,8 +84,8 @@ image-packages: setup ## write what each image installs, after an import was add
 	@$(BIN)/python -m local_stack.downloads.image_packages
 
 settings-table: setup ## print the settings table of README, and write .env.example
-	@$(BIN)/python -m core.settings --env-example > .env.example
-	@$(BIN)/python -m core.settings --markdown
+	@$(BIN)/python -m core.settings_table --env-example > .env.example
+	@$(BIN)/python -m core.settings_table --markdown
 
 $(STAMP): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH: install it, or make PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -97,6 +97,8 @@ $(STAMP): requirements.lock
 	$(BIN)/python -m pip check --quiet
 	@# The checkout itself, as it is: nothing to build, nothing to install again after an edit.
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "stationwatch.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
+	@printf '#!/bin/sh\nexec "%s" -P -m stationwatch "$$@"\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/stationwatch
+	@chmod +x $(BIN)/stationwatch
 	@touch $@
 
 java: $(STAMP)

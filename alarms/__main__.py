@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
-import signal
+import sys
 import threading
-import time
+from functools import partial
 
 from alarms.alarm_service import Keeper
 from alarms.alertmanager import Alertmanager, Poster, wall_clock_ms
@@ -15,7 +16,8 @@ from alarms.lease import FoldLease
 from alarms.metrics import AlarmMetrics
 from alarms.notifier import Telling
 from core.errors import Retryable
-from core.settings import Settings, settings_or_exit
+from core.process import DONE, Command, run_command, serve_metrics, start, stop_on_signals
+from core.settings import Settings
 from core.station_groups import StationGroups
 from core.times import DAY_MS, HOUR_MS
 from storage.driver.retry import SchemaMissing
@@ -29,17 +31,11 @@ RETRY_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
 
 
-def main() -> None:
-    """Read the settings, serve the metrics, keep the alarms."""
-    settings = settings_or_exit()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.Formatter.converter = time.gmtime
-    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+def serve(options: argparse.Namespace) -> int:
+    """Keep the alarms until SIGTERM or SIGINT."""
+    settings, stopping = start(quiet=("cassandra",)), stop_on_signals()
     metrics = AlarmMetrics()
-    print(f"alarms: metrics at {metrics.serve(settings.metrics_host, settings.alarms_metrics_port)}", flush=True)
+    print(f"alarms: metrics at {serve_metrics(metrics.registry, settings, 'alarms_metrics_port')}", flush=True)
     poster = None
     if settings.alertmanager_url:
         poster = Poster(Alertmanager(settings.alertmanager_url), wall_clock_ms, metrics.failed)
@@ -51,6 +47,11 @@ def main() -> None:
     finally:
         if poster is not None:
             poster.close()
+    return DONE
+
+
+COMMAND = Command("alarms", "keep the alarms and notify Alertmanager", serve, description=__doc__)
+main = partial(run_command, COMMAND, "python -m alarms", __doc__)
 
 
 class Process:
@@ -137,4 +138,4 @@ class Process:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter as Counted
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 CLASSES = ("critical", "major", "minor", "warning", "low")
 
@@ -36,11 +36,6 @@ class AlarmMetrics:
         for name in CLASSES:
             self._open.labels(name)
             self._notified.labels(name)
-
-    def serve(self, host: str, port: int) -> str:
-        """Serve the metrics; return the address."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return f"http://{host}:{server.server_port}/metrics"
 
     def opened(self, classes: Iterable[str]) -> None:
         """The severity classes of all alarms that are open."""

@@ -1,28 +1,29 @@
-"""`python -m api`: serve until SIGTERM."""
+"""`python -m api`: serve the API and the page until SIGTERM, which gunicorn handles: it ends the requests under way."""
 
 from __future__ import annotations
 
+import argparse
 import sys
+from functools import partial
 
 from api.security.tokens import read_tokens
 from api.server.gunicorn_server import Server
-from api.server.logs import set_up_logging
-from core.errors import SettingsError
-from core.settings import settings_or_exit
+from core.process import DONE, Command, run_command, start
 
 
-def main() -> None:
+def serve(options: argparse.Namespace) -> int:
     """Check the settings, then serve."""
-    settings = settings_or_exit()
-    set_up_logging(settings.log_level)
-    try:
-        if settings.api_tokens_file:
-            read_tokens(settings.api_tokens_file)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
+    # What the driver repeats `store_connection` says once.
+    settings = start(quiet=("cassandra",))
+    if settings.api_tokens_file:
+        read_tokens(settings.api_tokens_file)
     Server(settings).run()
+    return DONE
+
+
+COMMAND = Command("api", "serve the API and the page", serve, description=__doc__)
+main = partial(run_command, COMMAND, "python -m api", __doc__)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

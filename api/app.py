@@ -22,7 +22,7 @@ from api.security.login import login_routes
 from api.security.sessions import Sessions
 from api.security.tokens import KnownTokens, TokensFile
 from api.server.health import health_routes
-from api.server.metrics import build_version, register_metrics
+from api.server.metrics import register_metrics
 from api.services.context import Context, wall_clock_ms
 from api.services.count_maintenance import CountKeeper
 from api.services.live_feed import LiveFeed
@@ -38,6 +38,7 @@ from api.v1.live import live_routes
 from api.v1.predict import predict_routes
 from api.v1.replay import replay_routes
 from api.v1.stations import station_routes
+from core.release import release
 from core.settings import Settings
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables import (
@@ -111,7 +112,7 @@ def create_app(
     """
     answers = SharedAnswers(settings.api_shared_seconds)
     context = Context(settings, store_provider or store_handle(settings), now_ms, answers=answers)
-    app = APIFlask("api", title="stationwatch", version=build_version(), docs_path=None)
+    app = APIFlask("api", title="stationwatch", version=release(), docs_path=None)
     app.json = MsgspecJson(app)
     app.url_map.converters["opaque"] = OpaqueConverter
     register_exchange(app)

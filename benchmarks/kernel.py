@@ -7,6 +7,7 @@ writes `benchmarks/results/kernel.json`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -142,6 +143,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run everything, print it, keep it."""
+    argparse.ArgumentParser(prog="python -m benchmarks.kernel", description=__doc__).parse_args()
     with threadpool_limits(1):
         results = []
         for n_features in FEATURES:

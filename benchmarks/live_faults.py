@@ -24,7 +24,7 @@ from kafka.errors import KafkaError
 from benchmarks.detection.tables import markdown
 from core.episodes import episodes
 from core.errors import BrokerUnavailable, StationwatchError
-from core.settings import Settings, settings_or_exit
+from core.settings import Settings, load_settings
 from local_stack.servers.stack import Stack, endpoints_settings
 from models.evaluation.evaluation import GRACE, MARGIN
 from models.evaluation.fault_models import KINDS, Fault
@@ -166,8 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live_faults", description=__doc__)
     parser.add_argument("--minutes", type=float, default=24 * 60.0, help="how far back to look (1440)")
     options = parser.parse_args(arguments)
-    settings = settings_or_exit()
     try:
+        settings = load_settings()
         result = _look(endpoints_settings(settings, Stack(settings).endpoints()), options.minutes)
     except StationwatchError as error:
         print(f"benchmarks.live_faults: {error}", file=sys.stderr)

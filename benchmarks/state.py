@@ -6,6 +6,7 @@ Prints a table and writes `benchmarks/results/state.json`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -36,6 +37,7 @@ def readings(stations: int, first_tick: int, ticks: int) -> History:
 
 def main() -> int:
     """Measure, print and write."""
+    argparse.ArgumentParser(prog="python -m benchmarks.state", description=__doc__).parse_args()
     learning = readings(20, 1_790_000_000, 2000)
     prior = fit_prior(learning, DEFAULT_SENSORS, 1.0)
     rng = np.random.default_rng(1)

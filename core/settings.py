@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -452,15 +451,6 @@ def load_settings(**given: object) -> Settings:
     return settings
 
 
-def settings_or_exit(**given: object) -> Settings:
-    """Read the environment, or print every problem and exit with status 2."""
-    try:
-        return load_settings(**given)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
-
-
 def _unknown_variables() -> list[str]:
     """Find names that look like ours and are not: a typo would otherwise be a default in disguise."""
     given = (name.upper() for name in {*os.environ, *dotenv_values(".env")})
@@ -482,32 +472,3 @@ def _describe(problem: ErrorDetails) -> str:
 
 def _listed(problems: list[str]) -> str:
     return "\n".join([f"settings: {len(problems)} problem(s)", *(f"  {problem}" for problem in problems)])
-
-
-def markdown_table() -> str:
-    """Return the settings as README shows them."""
-    rows = [f"| `{name}` | {f'`{shown}`' if shown else ''} | {text} |" for name, shown, text in _documented()]
-    return "\n".join(["| Variable | Default | What it is |", "|---|---|---|", *rows])
-
-
-def env_example() -> str:
-    """Return the settings as `.env.example` shows them."""
-    head = (
-        "# Copy to .env, which is read in the working folder, and uncomment what you change. Here are the defaults.\n"
-    )
-    return head + "".join(f"\n# {text}\n#{name}={shown}\n" for name, shown, text in _documented())
-
-
-def _documented() -> list[tuple[str, str, str]]:
-    """Return variable, default and description of each setting. What a machine or a list decides is shown empty."""
-    documented = []
-    for name, field in Settings.model_fields.items():
-        shown = str(field.default) if isinstance(field.default, (str, int, float, Path)) else ""
-        documented.append((f"{PREFIX}{name.upper()}", shown, field.description or ""))
-    return documented
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] not in (["--markdown"], ["--env-example"]):
-        raise SystemExit("usage: python -m core.settings --markdown | --env-example")
-    sys.stdout.write(markdown_table() + "\n" if sys.argv[1] == "--markdown" else env_example())

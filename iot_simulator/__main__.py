@@ -5,21 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import BrokerRefused, SettingsError
-from core.settings import Settings, settings_or_exit
+from core.errors import SettingsError
+from core.process import Command, run_command, serve_metrics, start, stop_on_signals
+from core.settings import Settings
 from iot_simulator.fault_plan import FaultPlan
 from iot_simulator.fault_schedule import parse_fault, schedule
 from iot_simulator.live import LiveStations, first_tick_after
-from iot_simulator.metrics import PublisherMetrics, serve
+from iot_simulator.metrics import PublisherMetrics, registry_of
 from iot_simulator.process import StationProcess
 from iot_simulator.publisher import Publisher
 from iot_simulator.replica_slot import claim
@@ -27,86 +26,89 @@ from iot_simulator.units import milliseconds, parse_duration, parse_time
 
 # Time left after a signal for what is in flight.
 FLUSH_SECONDS = 20.0
-_COMMANDS = ("run", "history", "replay")
+# Options that have a setting behind them.
+_SETTINGS = {
+    "stations": "stations",
+    "seed": "simulator_seed",
+    "cadence": "cadence_seconds",
+    "fault_rate": "fault_rate",
+}
+log = logging.getLogger("iot_simulator")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Exit status 0: everything sent was acknowledged; 1: not so; 2: the command cannot be done."""
-    settings = settings_or_exit()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] not in (*_COMMANDS, "-h", "--help"):
-        given.insert(0, "run")
-    chosen = _parser(settings).parse_args(given)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+def _begin(options: argparse.Namespace) -> Settings:
+    """Read the settings, and take from them what the command line leaves open."""
     # The client says every lost connection several times; what matters of it the publisher says once.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    try:
-        return {"run": _run, "history": _history, "replay": _replay}[chosen.command](chosen, settings)
-    except SettingsError as error:
-        print(f"iot_simulator: {error}", file=sys.stderr)
-        return 2
-    except BrokerRefused as error:
-        print(f"iot_simulator: {error}", file=sys.stderr)
-        return 1
+    settings = start(quiet=("kafka",))
+    for name, setting in _SETTINGS.items():
+        if getattr(options, name, "") is None:
+            setattr(options, name, getattr(settings, setting))
+    return settings
 
 
-def _run(chosen: argparse.Namespace, settings: Settings) -> int:
-    stop = _stop_on_signals()
-    slot = claim(chosen.slots, chosen.replicas, stop) if chosen.slots else None
-    if chosen.slots and slot is None:
+def _run(options: argparse.Namespace) -> int:
+    """Exit status DONE: everything sent was acknowledged."""
+    settings = _begin(options)
+    stop = stop_on_signals()
+    slot = claim(options.slots, options.replicas, stop) if options.slots else None
+    if options.slots and slot is None:
         return 0
-    replica = slot.number if slot else chosen.replica
-    first, after = _slice(chosen.stations, replica, chosen.replicas)
-    process = _process(chosen, settings, range(first, after))
-    faults = [parse_fault(text, settings.sensors, chosen.stations) for text in chosen.fault]
-    ticks = None if chosen.duration is None else math.ceil(chosen.duration / chosen.cadence)
+    replica = slot.number if slot else options.replica
+    first, after = _slice(options.stations, replica, options.replicas)
+    process = _process(options, settings, range(first, after))
+    faults = [parse_fault(text, settings.sensors, options.stations) for text in options.fault]
+    ticks = None if options.duration is None else math.ceil(options.duration / options.cadence)
     publisher = Publisher(settings.kafka_client_options(), stop)
     if publisher.connect():
-        tick = first_tick_after(time.time(), chosen.cadence)
-        plan = FaultPlan(process, chosen.fault_rate, schedule(process, faults, tick))
+        tick = first_tick_after(time.time(), options.cadence)
+        plan = FaultPlan(process, options.fault_rate, schedule(process, faults, tick))
         topics = {"readings_topic": settings.readings_topic, "labels_topic": settings.labels_topic}
         stations = LiveStations(process, plan, publisher, now=time.time, **topics)
         if settings.simulator_metrics_port:
             metrics = PublisherMetrics(publisher, list(topics.values()), lambda: stations.behind_seconds)
-            logging.info("metrics: %s", serve(settings.metrics_host, settings.simulator_metrics_port, metrics))
+            log.info("metrics: %s", serve_metrics(registry_of(metrics), settings, "simulator_metrics_port"))
         stations.run(tick, ticks, stop)
     return _finish(publisher, settings)
 
 
-def _replay(chosen: argparse.Namespace, settings: Settings) -> int:
+def _replay(options: argparse.Namespace) -> int:
+    settings = _begin(options)
     from iot_simulator.recorded import read_recorded
     from iot_simulator.replay import make_timetable, replay
 
-    readings = read_recorded(chosen.file, settings.sensors)
-    make_timetable(readings, time.time(), chosen.speed)
-    stop = _stop_on_signals()
+    readings = read_recorded(options.file, settings.sensors)
+    make_timetable(readings, time.time(), options.speed)
+    stop = stop_on_signals()
     publisher = Publisher(settings.kafka_client_options(), stop)
     if publisher.connect():
-        table = make_timetable(readings, time.time(), chosen.speed)
+        table = make_timetable(readings, time.time(), options.speed)
         replay(readings, table, publisher, settings.readings_topic, stop, time.time)
     return _finish(publisher, settings)
 
 
-def _history(chosen: argparse.Namespace, settings: Settings) -> int:
+def _history(options: argparse.Namespace) -> int:
+    settings = _begin(options)
     from iot_simulator.history import stretches, with_every_hour, write_history
 
-    process = _process(chosen, settings, range(chosen.stations))
-    span = chosen.days * 86_400.0
-    start = time.time() - span if chosen.start is None else milliseconds(chosen.start) / 1000
-    first, ticks = math.ceil(start / chosen.cadence), math.floor(span / chosen.cadence)
+    process = _process(options, settings, range(options.stations))
+    span = options.days * 86_400.0
+    start = time.time() - span if options.start is None else milliseconds(options.start) / 1000
+    first, ticks = math.ceil(start / options.cadence), math.floor(span / options.cadence)
     if ticks < 1:
-        raise SettingsError(f"--days {chosen.days} at a cadence of {chosen.cadence:g} s is no reading; take more days")
-    if (chosen.stretches is None) != (chosen.stretch_rows is None):
+        raise SettingsError(
+            f"--days {options.days} at a cadence of {options.cadence:g} s is no reading; take more days"
+        )
+    if (options.stretches is None) != (options.stretch_rows is None):
         raise SettingsError("--stretches and --stretch-rows go together; give both or neither")
-    if chosen.hour_rows and not chosen.stretches:
+    if options.hour_rows and not options.stretches:
         raise SettingsError("--hour-rows adds to --stretches; without them every hour is written as it is")
-    parts = stretches(first, ticks, chosen.stretches, chosen.stretch_rows) if chosen.stretches else [(first, ticks)]
-    if chosen.hour_rows:
-        parts = with_every_hour(parts, first, ticks, chosen.hour_rows, chosen.cadence)
-    faults = [parse_fault(text, settings.sensors, chosen.stations) for text in chosen.fault]
-    plan = FaultPlan(process, chosen.fault_rate, schedule(process, faults, first))
-    rows, labels = write_history(process, plan, parts, chosen.out, chosen.labels)
-    print(f"{chosen.out}: readings={rows} faults={labels}")
+    parts = stretches(first, ticks, options.stretches, options.stretch_rows) if options.stretches else [(first, ticks)]
+    if options.hour_rows:
+        parts = with_every_hour(parts, first, ticks, options.hour_rows, options.cadence)
+    faults = [parse_fault(text, settings.sensors, options.stations) for text in options.fault]
+    plan = FaultPlan(process, options.fault_rate, schedule(process, faults, first))
+    rows, labels = write_history(process, plan, parts, options.out, options.labels)
+    print(f"{options.out}: readings={rows} faults={labels}")
     return 0
 
 
@@ -122,24 +124,10 @@ def _finish(publisher: Publisher, settings: Settings) -> int:
     return 0 if readings.sent == readings.acknowledged and labels.sent == labels.acknowledged else 1
 
 
-def _stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM or SIGINT sets; a second one interrupts."""
-    stop = threading.Event()
-
-    def handle(number: int, _: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    return stop
-
-
-def _process(chosen: argparse.Namespace, settings: Settings, stations: range) -> StationProcess:
-    if chosen.cadence < 0.001:
-        raise SettingsError(f"--cadence {chosen.cadence:g}: expected at least 0.001 s, the resolution of event times")
-    return StationProcess(chosen.seed, stations, settings.sensors, chosen.cadence, chosen.flavour)
+def _process(options: argparse.Namespace, settings: Settings, stations: range) -> StationProcess:
+    if options.cadence < 0.001:
+        raise SettingsError(f"--cadence {options.cadence:g}: expected at least 0.001 s, the resolution of event times")
+    return StationProcess(options.seed, stations, settings.sensors, options.cadence, options.flavour)
 
 
 def _slice(stations: int, replica: int, replicas: int) -> tuple[int, int]:
@@ -149,31 +137,31 @@ def _slice(stations: int, replica: int, replicas: int) -> tuple[int, int]:
     return replica * stations // replicas, (replica + 1) * stations // replicas
 
 
-def _parser(settings: Settings) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m iot_simulator", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="stations in real time (the default)")
-    history = commands.add_parser("history", help="write a labelled file of what stations would have sent")
-    for command in (run, history):
-        _add_station_options(command, settings)
-    run.add_argument("--replica", type=int, default=0, help="which slice of the stations, from 0")
-    run.add_argument("--replicas", type=int, default=1, help="number of slices")
-    run.add_argument("--slots", type=Path, help="folder in which the replicas of one machine claim their slices")
-    run.add_argument("--duration", type=_duration, help="stop after this long, such as 10m; never if not given")
-    _add_history_options(history)
-    again = commands.add_parser("replay", help="publish a recorded CSV or Parquet file")
-    again.add_argument("file", type=Path)
-    again.add_argument("--speed", type=_speed, default=1.0, help="recorded seconds per second; max or 0: no pauses")
-    return parser
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_station_options(parser)
+    parser.add_argument("--replica", type=int, default=0, help="which slice of the stations, from 0")
+    parser.add_argument("--replicas", type=int, default=1, help="number of slices")
+    parser.add_argument("--slots", type=Path, help="folder in which the replicas of one machine claim their slices")
+    parser.add_argument("--duration", type=_duration, help="stop after this long, such as 10m; never if not given")
 
 
-def _add_station_options(command: argparse.ArgumentParser, settings: Settings) -> None:
-    command.add_argument("--stations", type=_positive(int), default=settings.stations, help="stations of the plant")
-    command.add_argument("--seed", type=int, default=settings.simulator_seed)
-    command.add_argument("--cadence", type=_duration, default=settings.cadence_seconds, help="between two readings")
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    _add_station_options(parser)
+    _add_history_options(parser)
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--speed", type=_speed, default=1.0, help="recorded seconds per second; max or 0: no pauses")
+
+
+def _add_station_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--stations", type=_positive(int), help="stations of the plant; default: the setting")
+    command.add_argument("--seed", type=int, help="of everything that is drawn; default: the setting")
+    command.add_argument("--cadence", type=_duration, help="between two readings; default: the setting")
     command.add_argument("--flavour", choices=("plain", "hard"), default="plain")
     command.add_argument(
-        "--fault-rate", type=_positive(float, zero=True), default=settings.fault_rate, help="faults a station and hour"
+        "--fault-rate", type=_positive(float, zero=True), help="faults a station and hour; default: the setting"
     )
     command.add_argument(
         "--fault",
@@ -230,5 +218,20 @@ def _positive(kind: Callable[[str], Any], *, zero: bool = False) -> Callable[[st
     return parse
 
 
+COMMANDS = (
+    Command("run", "stations in real time", _run, _add_run),
+    Command("history", "write a labelled file of what stations would have sent", _history, _add_history),
+    Command("replay", "publish a recorded CSV or Parquet file", _replay, _add_replay),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; `run` where none is named."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] not in (*(command.name for command in COMMANDS), "-h", "--help", "--version"):
+        given.insert(0, "run")
+    return run_command(COMMANDS, "python -m iot_simulator", __doc__, given)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from iot_simulator.publisher import Publisher
@@ -42,9 +42,8 @@ class PublisherMetrics:
         yield GaugeMetricFamily("iot_simulator_behind_seconds", "How late the stations are", value=self._behind())
 
 
-def serve(host: str, port: int, metrics: PublisherMetrics) -> str:
-    """Serve the metrics in the background; return the address."""
+def registry_of(metrics: PublisherMetrics) -> CollectorRegistry:
+    """Return a registry that holds them alone."""
     registry = CollectorRegistry()
     registry.register(metrics)  # type: ignore[arg-type]
-    server, _ = start_http_server(port, addr=host, registry=registry)
-    return f"http://{host}:{server.server_port}/metrics"
+    return registry

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import sys
-from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
+from functools import partial
 
-from core.errors import StationwatchError
-from core.settings import settings_or_exit
+from core.process import Command, run_command
+from core.settings import load_settings
 from local_stack.downloads.jars import make_locks
 from local_stack.downloads.java import find_java
 from local_stack.servers.server import LocalServer
@@ -23,55 +20,12 @@ from local_stack.supervisor.run_folder import STOP_SECONDS as PROGRAMS
 from local_stack.supervisor.run_folder import RunFolder
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb.
-
-    Returns:
-        Exit status: 0, 1 for a problem that was printed, 130 after Ctrl-C.
-    """
-    options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        return int(options.verb(options))
-    except StationwatchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; what this command had started is stopped", file=sys.stderr)
-        return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m local_stack", description="Real Kafka and Cassandra without Docker.")
-    verbs = parser.add_subparsers(required=True, metavar="verb")
-    for name, verb, text in (
-        ("run", _run, "start everything: servers, model, stream, stations, API; Ctrl-C stops it all"),
-        ("monitor", _monitor, "Prometheus and Alertmanager beside a running stack; Ctrl-C stops them"),
-        ("up", _up, "start both servers, wait until they answer, create the topics"),
-        ("down", _down, "stop both servers, and everything that `run` started"),
-        ("status", _status, "say what runs, where and in how much memory"),
-        ("java", _java, "say which Java 17 is used"),
-        ("lock", _lock, "resolve the jars anew and write the locks"),
-    ):
-        verbs.add_parser(name, help=text, description=text).set_defaults(verb=verb)
-    logs = verbs.add_parser("logs", help="print the last lines of the logs")
-    names = ("kafka", "cassandra", *PROGRAMS)
-    logs.add_argument("name", nargs="?", choices=names, help="one of them; the servers and what runs without it")
-    logs.add_argument("-n", type=int, default=40, metavar="LINES", help="how many lines (40)")
-    logs.set_defaults(verb=_logs)
-    reset = verbs.add_parser("reset", help="stop everything, delete the servers' data and the checkpoint")
-    reset.add_argument("--yes", action="store_true", help="really delete")
-    reset.set_defaults(verb=_reset)
-    return parser
-
-
 def _run(options: argparse.Namespace) -> int:
-    return run(settings_or_exit(), _say)
+    return run(load_settings(), _say)
 
 
 def _monitor(options: argparse.Namespace) -> int:
-    return monitor(settings_or_exit(), _say)
+    return monitor(load_settings(), _say)
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -115,7 +69,7 @@ def _reset(options: argparse.Namespace) -> int:
     stack.reset()
     # It names offsets of topics that are gone.
     if stack.servers:
-        shutil.rmtree(settings_or_exit().home / "checkpoint", ignore_errors=True)
+        shutil.rmtree(load_settings().home / "checkpoint", ignore_errors=True)
     print(f"{stack.folder} is empty")
     return 0
 
@@ -131,19 +85,39 @@ def _lock(options: argparse.Namespace) -> int:
 
 
 def _run_folder() -> RunFolder:
-    return RunFolder(settings_or_exit().home)
+    return RunFolder(load_settings().home)
 
 
 def _stack() -> Stack:
-    return Stack(settings_or_exit(), say=_say)
+    return Stack(load_settings(), say=_say)
 
 
 def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def _add_logs(parser: argparse.ArgumentParser) -> None:
+    names = ("kafka", "cassandra", *PROGRAMS)
+    parser.add_argument("name", nargs="?", choices=names, help="one of them; the servers and what runs without it")
+    parser.add_argument("-n", type=int, default=40, metavar="LINES", help="how many lines (40)")
+
+
+def _add_reset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="really delete")
+
+
+COMMANDS = (
+    Command("run", "start everything: servers, model, stream, stations, API, until Ctrl-C", _run),
+    Command("monitor", "Prometheus and Alertmanager beside a running stack; Ctrl-C stops them", _monitor),
+    Command("up", "start both servers, wait until they answer, create the topics", _up),
+    Command("down", "stop both servers, and everything that `run` started", _down),
+    Command("status", "say what runs, where and in how much memory", _status),
+    Command("logs", "print the last lines of the logs", _logs, _add_logs),
+    Command("reset", "stop everything, delete the servers' data and the checkpoint", _reset, _add_reset),
+    Command("java", "say which Java 17 is used", _java),
+    Command("lock", "resolve the jars again and write the locks", _lock),
+)
+main = partial(run_command, COMMANDS, "python -m local_stack", __doc__)
 
 
 if __name__ == "__main__":

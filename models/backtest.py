@@ -9,12 +9,14 @@ import argparse
 import csv
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from core.errors import StationwatchError
-from core.settings import settings_or_exit
+from core.process import UNUSABLE, Command, run_command
+from core.settings import load_settings
 from models.evaluation.backtest import TRAINING, Backtest, backtest, first_readings, readings_before, sensors_of
 from models.evaluation.backtest_file import SUFFIXES, check_out, write_verdicts
 from models.evaluation.evaluation import Labels
@@ -24,18 +26,8 @@ from models.kernels.alarm_budget import episodes_per_day
 from models.scoring.history import History
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command: 0 when every row was judged, 2 with a sentence when the files or options cannot be used."""
-    options = _parse(arguments)
-    try:
-        return _run(options)
-    except (StationwatchError, OSError) as error:
-        print(f"models.backtest: {error}", file=sys.stderr)
-        return 2
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m models.backtest", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a backtest."""
     parser.add_argument(
         "--readings", type=Path, required=True, help="history in order of arrival: CSV (also gzipped) or Parquet"
     )
@@ -59,14 +51,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--catalogue", help="units and plausible ranges: JSON, or the path of a file that holds it")
     parser.add_argument("--trees", type=_count, help="of the Isolation Forest; default: the setting")
     parser.add_argument("--seed", type=_count, default=7, help="of everything that is drawn")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Judge every row and write the verdicts."""
     if options.train_rows is None and options.train_until is None:
-        parser.error("say which readings train: --train-rows N or --train-until TIME")
-    return options
+        raise StationwatchError("say which readings train: --train-rows N or --train-until TIME")
+    try:
+        return _run(options)
+    except OSError as error:
+        raise StationwatchError(str(error)) from error
 
 
 def _run(options: argparse.Namespace) -> int:
-    settings = settings_or_exit(**({"sensors": options.catalogue} if options.catalogue else {}))
+    settings = load_settings(**({"sensors": options.catalogue} if options.catalogue else {}))
     check_out("--out", options.out, SUFFIXES, options.readings)
     if options.report is not None:
         check_out("--report", options.report, (".html",), options.readings)
@@ -170,6 +168,10 @@ def _moment(text: str) -> int:
     if moment is None:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a time such as {datetime(2026, 11, 21).isoformat()}Z")
     return moment
+
+
+COMMAND = Command("backtest", "judge a history as the stream would have", run, add_arguments, __doc__, UNUSABLE)
+main = partial(run_command, COMMAND, "python -m models.backtest", __doc__)
 
 
 if __name__ == "__main__":

@@ -5,27 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from core.errors import StationwatchError
-from core.settings import Settings, settings_or_exit
+from core.process import UNUSABLE, Command, run_command
+from core.settings import Settings, load_settings
 from models.registry.registry import CHALLENGER, CHAMPION, Registry, Version
 from models.scoring.station_prior import Prior
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command: 0 when a version was registered or none was needed, 2 with a sentence when it could not."""
-    options = _parse(arguments)
-    settings = settings_or_exit(**({"sensors": options.sensors} if options.sensors else {}))
-    try:
-        return _run(options, settings)
-    except (StationwatchError, OSError) as error:
-        print(f"models.train: {error}", file=sys.stderr)
-        return 2
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m models.train", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a training."""
     parser.add_argument("--readings", type=Path, required=True, help="history, .csv or .parquet")
     parser.add_argument("--sensors", help="catalogue: JSON, or the path of a file that holds it; default: the setting")
     parser.add_argument("--seed", type=int, default=7, help="of everything that is drawn")
@@ -38,7 +29,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "history for the drift reference alone",
     )
     parser.add_argument("--prior", type=Path, help="the stream's prior (JSON) instead of a fresh one")
-    return parser.parse_args(arguments)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Register a version, unless there is a champion and none other was asked for."""
+    settings = load_settings(**({"sensors": options.sensors} if options.sensors else {}))
+    try:
+        return _run(options, settings)
+    except OSError as error:
+        raise StationwatchError(str(error)) from error
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
@@ -89,6 +88,10 @@ def _train(options: argparse.Namespace, settings: Settings, registry: Registry, 
 
 def _registered(name: str, version: Version, alias: str | None) -> str:
     return f"{name} version {version.number}{f' is {alias}' if alias else ''} (sha256 {version.sha256[:12]})"
+
+
+COMMAND = Command("train", "train a model from a history and register it", train, add_arguments, __doc__, UNUSABLE)
+main = partial(run_command, COMMAND, "python -m models.train", __doc__)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,8 +24,16 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from core.errors import ArtefactRefused, Retryable, StateRefused, StationwatchError, StreamIdentityMismatch
-from core.settings import Settings, settings_or_exit
+from core.errors import (
+    ArtefactRefused,
+    Retryable,
+    SettingsError,
+    StateRefused,
+    StationwatchError,
+    StreamIdentityMismatch,
+)
+from core.process import DONE, FAILED, Command, run_command, serve_metrics, start, stop_on_signals
+from core.settings import Settings
 from models.registry.registry import Registry
 from models.scoring.station_prior import Prior
 from spark_jobs.driver import checkpoint
@@ -57,10 +66,10 @@ class Stopped(Exception):  # noqa: N818 - the ordinary end, not an error
 class Stream:
     """One driver: everything it holds, and the order in which it is taken and given back."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self.settings = settings
         self.metrics = StreamMetrics()
-        self.stop = threading.Event()
+        self.stop = stop
         self.lost: str | None = None
         self.kafka = settings.kafka_client_options()
 
@@ -72,7 +81,7 @@ class Stream:
         """
         path = checkpoint.local_path(self.settings.checkpoint_uri)
         held = checkpoint.lock(path) if path else None
-        log.info("metrics: %s", self.metrics.serve(self.settings.metrics_host, self.settings.stream_metrics_port))
+        log.info("metrics: %s", serve_metrics(self.metrics.registry, self.settings, "stream_metrics_port"))
         self.metrics.settings(self.settings.topic_retention_hours * 3600.0, self.settings.trigger_seconds)
         if path:
             self.metrics.watch_disk(path)
@@ -289,23 +298,25 @@ def _first_line(error: Exception) -> str:
     return next((line for line in (_text(error) or "").splitlines() if line.strip()), type(error).__name__)
 
 
-def main() -> int:
-    """Run the stream; return the exit status: 0 stopped, 1 something that waiting does not mend."""
-    settings = settings_or_exit()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("py4j", "kafka", "cassandra", "mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING if noisy == "py4j" else logging.ERROR)
-    stream = Stream(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stream.stop.set())
+def serve(options: argparse.Namespace) -> int:
+    """Run the stream until SIGTERM or SIGINT; FAILED for something that waiting does not mend."""
+    settings = start(quiet=("kafka", "cassandra", "mlflow", "alembic"))
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    stream = Stream(settings, stop_on_signals())
     try:
         stream.run()
     except Stopped:
-        return 0
+        return DONE
+    except SettingsError:
+        raise
     except StationwatchError as error:
         log.error("%s: %s", type(error).__name__, error)
-        return 1
-    return 0
+        return FAILED
+    return DONE
+
+
+COMMAND = Command("stream", "judge readings: Kafka to Cassandra", serve, description=__doc__)
+main = partial(run_command, COMMAND, "python -m spark_jobs.detect_anomalies", __doc__)
 
 
 if __name__ == "__main__":

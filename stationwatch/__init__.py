@@ -1,1 +1,1 @@
-"""The command line: `stationwatch COMMAND`."""
+"""The command line of stationwatch: one word for everything that is started by hand."""

@@ -19,7 +19,7 @@ from gunicorn.util import write_nonblock
 from gunicorn.workers.gthread import ThreadWorker
 
 from api.http.constants import PROBLEM_MIMETYPE, PROBLEM_TYPE_PREFIX, SECURITY_HEADERS
-from api.server.logs import escaped
+from core.logs import escaped
 
 log = logging.getLogger("api.access")
 
@@ -118,7 +118,7 @@ class PlainLogger(glogging.Logger):  # type: ignore[misc]
     """gunicorn's lines through this program's own logging."""
 
     def setup(self, cfg: Any) -> None:
-        """Leave the handlers to `api.server.logs`."""
+        """Leave the handlers to `core.logs`."""
         self.cfg = cfg
         self.loglevel = logging.getLogger().level
         self.error_log = logging.getLogger("api.server.gunicorn_server")

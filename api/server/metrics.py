@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-import tomllib
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from apiflask import APIFlask
 from flask import Blueprint, Response, g, request
@@ -20,18 +17,10 @@ from prometheus_client import (
 
 from api.services.context import Context
 from api.services.plant_metrics import StationsCollector
+from core.release import release
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.3, 0.5, 1.0, 2.0, 5.0)
-
-
-def build_version() -> str:
-    """Version of the installed package, or of the checkout this runs from."""
-    try:
-        return version("stationwatch")
-    except PackageNotFoundError:
-        project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def register_metrics(app: APIFlask, context: Context) -> None:
@@ -43,7 +32,7 @@ def register_metrics(app: APIFlask, context: Context) -> None:
     ProcessCollector(registry=registry)
     registry.register(StationsCollector(context))  # type: ignore[arg-type]
     build = Gauge("iot_build_info", "Always 1; the label names the build.", ["version"], registry=registry)
-    build.labels(build_version()).set(1)
+    build.labels(release()).set(1)
     seconds = Histogram(
         "http_request_duration_seconds",
         "Time from the first line of a request to its response, by route template.",

@@ -7,6 +7,7 @@ the stream's do; two arguments: the history it learns from, and a file that take
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -23,7 +24,7 @@ from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.streaming.readwriter import DataStreamReader
 from sklearn.ensemble import IsolationForest
 
-from core.settings import Settings, settings_or_exit
+from core.settings import Settings, load_settings
 from spark_jobs.driver.spark_session import stream_session
 from storage.driver.session import StoreConfig, connected
 
@@ -43,8 +44,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 def main() -> int:
     """Drain the topic and end."""
-    settings = settings_or_exit()
-    history, report = Path(sys.argv[1]), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stream.reference", description=__doc__)
+    parser.add_argument("history", type=Path, help="what the forest learns from, .parquet")
+    parser.add_argument("report", type=Path, help="JSON lines to write: time and rows of each batch")
+    options = parser.parse_args()
+    settings, history, report = load_settings(), options.history, options.report
     learnt = pd.read_parquet(history, columns=list(NAMES)).dropna().to_numpy()
     forest = IsolationForest(n_estimators=TREES, contamination=CONTAMINATION, random_state=0).fit(learnt)
     spark = stream_session(

@@ -6,14 +6,18 @@ lacks nothing that is.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+from core.process import DONE, Command, run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docker" / "packages"
@@ -107,13 +111,17 @@ def _canonical(name: str) -> str:
     return _NAME.sub("-", name).lower()
 
 
-def main() -> int:
-    """Write them."""
+def write_packages(options: argparse.Namespace) -> int:
+    """Write the list of each image."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for image, names in packages().items():
         (FOLDER / f"{image}.txt").write_text("\n".join([*names, ""]), encoding="utf-8")
         print(f"{image}: {len(names)} packages")
-    return 0
+    return DONE
+
+
+COMMAND = Command("image-packages", "write what each image installs", write_packages, description=__doc__)
+main = partial(run_command, COMMAND, "python -m local_stack.downloads.image_packages", __doc__)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""The retrainer's own metrics."""
+"""The retrainer's metrics: of its jobs, and of drift."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from models.drift.report import DriftReport
 
 
 class RetrainerMetrics:
@@ -19,12 +21,40 @@ class RetrainerMetrics:
             registry=self.registry,
         )  # fmt: skip
 
-    def serve(self, host: str, port: int) -> str:
-        """Serve the metrics; return the address."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return f"http://{host}:{server.server_port}/metrics"
-
     def ended(self, kind: str, state: str, seconds: float) -> None:
         """Count a job."""
         self._jobs.labels(kind, state).inc()
         self._seconds.labels(kind).observe(seconds)
+
+
+class DriftMetrics:
+    """How far the readings are from the champion's training.
+
+    Args:
+        registry: where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.score = Gauge(
+            "iot_drift_score",
+            "Effect size of drift in the newest window: Wasserstein distance in standard deviations of the training, "
+            "for correlations their change. Rises when the plant moves away from what the model learnt.",
+            ["feature"],
+            registry=registry,
+        )
+        self.persistent = Gauge(
+            "iot_drift_persistent",
+            "Features that drift in enough windows in a row. Above 0: read /api/v1/drift, then retrain.",
+            registry=registry,
+        )
+        self.checked = Gauge(
+            "iot_drift_check_timestamp_seconds", "When drift was last checked, Unix time.", registry=registry
+        )
+
+    def show(self, report: DriftReport) -> None:
+        """Show a report. Features that it says nothing of are taken away: an old figure would pass for today's."""
+        self.score.clear()
+        for feature, effect in report.summary().effects.items():
+            self.score.labels(feature).set(effect)
+        self.persistent.set(len(report.persistent))
+        self.checked.set(report.checked_ms / 1000)

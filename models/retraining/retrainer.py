@@ -5,25 +5,26 @@ Any number may run: a job belongs to whoever holds its lease. What one was doing
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 
-from core.errors import Retryable, SettingsError, StationwatchError
-from core.settings import Settings, settings_or_exit
+from core.errors import Retryable, StationwatchError
+from core.process import DONE, Command, run_command, serve_metrics, start, stop_on_signals
+from core.settings import Settings
 from models.registry.registry import Registry
 from models.registry.registry_mirror import mirror
 from models.retraining.drift_check import DriftCheck, limits_from
-from models.retraining.drift_metrics import DriftMetrics
 from models.retraining.job_runner import Ended, JobWork
-from models.retraining.metrics import RetrainerMetrics
+from models.retraining.metrics import DriftMetrics, RetrainerMetrics
 from models.retraining.policy import Policy
 from models.retraining.policy_step import follow_policy
 from storage.driver.session import Store, StoreConfig, connect
@@ -38,23 +39,17 @@ POLL_SECONDS, MIRROR_SECONDS, AWAY_SECONDS = 1.0, 10.0, 3.0
 MOST_ATTEMPTS = 3
 
 
-def main() -> None:
-    """Read the settings, serve the metrics, work."""
-    settings = settings_or_exit()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.Formatter.converter = time.gmtime
-    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+def serve(options: argparse.Namespace) -> int:
+    """Carry out jobs until SIGTERM or SIGINT."""
+    settings, stopping = start(quiet=("cassandra",)), stop_on_signals()
     metrics = RetrainerMetrics()
-    print(f"retrainer: metrics at {metrics.serve(settings.metrics_host, settings.retrainer_metrics_port)}", flush=True)
-    try:
-        retrainer = Retrainer(settings, metrics, stopping)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
-    retrainer.run()
+    print(f"retrainer: metrics at {serve_metrics(metrics.registry, settings, 'retrainer_metrics_port')}", flush=True)
+    Retrainer(settings, metrics, stopping).run()
+    return DONE
+
+
+COMMAND = Command("retrainer", "carry out jobs and look for drift", serve, description=__doc__)
+main = partial(run_command, COMMAND, "python -m models.retraining.retrainer", __doc__)
 
 
 class Retrainer:
@@ -222,4 +217,4 @@ def now_ms() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,11 +14,14 @@ import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import unquote, urlparse
 
 from core.errors import StateRefused, StationwatchError
+from core.process import DONE, FAILED, UNUSABLE, Command, run_command
+from core.settings import load_settings
 from models.scoring.shard_state import LAYOUT
 
 _SHAPE_FILE = "stationwatch.json"
@@ -206,32 +209,29 @@ def _is_whole(data: bytes) -> bool:
     return True
 
 
-def main() -> int:
-    """Check or repair a checkpoint from the command line; return the exit status."""
-    from core.settings import settings_or_exit
-
-    parser = argparse.ArgumentParser(
-        prog="python -m spark_jobs.driver.checkpoint", description="check or repair a checkpoint"
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is to be done, and where."""
     parser.add_argument("verb", choices=("check", "repair"))
     parser.add_argument("--checkpoint", help="folder; default: the one of the settings")
-    args = parser.parse_args()
-    path = local_path(args.checkpoint or settings_or_exit().checkpoint_uri)
+
+
+def look_after(options: argparse.Namespace) -> int:
+    """Check or repair a checkpoint; UNUSABLE where there is none on this machine."""
+    path = local_path(options.checkpoint or load_settings().checkpoint_uri)
     if path is None or not path.is_dir():
-        print(f"no checkpoint at {args.checkpoint or path} on this machine", file=sys.stderr)
-        return 2
-    try:
-        held = lock(path)
+        print(f"no checkpoint at {options.checkpoint or path} on this machine", file=sys.stderr)
+        return UNUSABLE
+    with lock(path):
         torn = torn_files(LocalFolder(path))
-        dropped = repair(path, time.time()) if args.verb == "repair" else []
-        held.close()
-    except StationwatchError as error:
-        print(error, file=sys.stderr)
-        return 1
+        dropped = repair(path, time.time()) if options.verb == "repair" else []
     print(f"{path}: " + (f"torn: {', '.join(torn)}" if torn else "the log is whole"))
     if dropped:
         print(f"dropped {', '.join(dropped)}; a backup lies beside the checkpoint. Start the job again.")
-    return 1 if torn and args.verb == "check" else 0
+    return FAILED if torn and options.verb == "check" else DONE
+
+
+COMMAND = Command("checkpoint", "check or repair the stream's checkpoint", look_after, add_arguments, __doc__)
+main = partial(run_command, COMMAND, "python -m spark_jobs.driver.checkpoint", __doc__)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 
+from core.release import release
 from spark_jobs.tasks.activations import Offsets
 from spark_jobs.tasks.task_report import LATENCY_EDGES, Report
 
@@ -64,13 +64,8 @@ class StreamMetrics:
         self._latency = _LatencyCollector()
         self.registry.register(self._latency)
         Gauge("iot_build_info", "1 for the release that runs", ["version"], registry=self.registry).labels(
-            _release()
+            release()
         ).set(1)
-
-    def serve(self, host: str, port: int) -> str:
-        """Serve the metrics; return the address."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return f"http://{host}:{server.server_port}/metrics"
 
     def watch_disk(self, folder: Path) -> None:
         """Tell how full the disk of the checkpoint is, each time it is asked."""
@@ -152,10 +147,3 @@ def _free_share(folder: Path) -> float:
     except OSError:
         return float("nan")
     return usage.free / usage.total
-
-
-def _release() -> str:
-    try:
-        return version("stationwatch")
-    except PackageNotFoundError:
-        return "checkout"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
-import signal
 import sys
 import threading
 import time
+from functools import partial
 
-from prometheus_client import start_http_server
-
-from core.errors import BrokerRefused, BrokerUnavailable
-from core.settings import Settings, settings_or_exit
+from core.errors import BrokerUnavailable
+from core.process import DONE, Command, run_command, serve_metrics, start, stop_on_signals
+from core.settings import Settings
 from spark_jobs.plant_levels.levels import levels_of
 from spark_jobs.plant_levels.metrics import LevelMetrics
 from spark_jobs.plant_levels.sample import KafkaTail
@@ -22,23 +22,17 @@ SINCE_SECONDS = 90.0
 log = logging.getLogger("stationwatch.levels")
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT."""
-    settings = settings_or_exit()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+def serve(options: argparse.Namespace) -> int:
+    """Serve the levels until SIGTERM or SIGINT."""
+    settings, stopping = start(quiet=("kafka",)), stop_on_signals()
     metrics = LevelMetrics()
-    server, _ = start_http_server(settings.levels_metrics_port, addr=settings.metrics_host, registry=metrics.registry)
-    print(f"levels: http://{settings.metrics_host}:{server.server_port}/metrics", flush=True)
-    try:
-        watch(settings, metrics, stop)
-    except BrokerRefused as error:
-        log.error("%s", error)
-        return 1
-    return 0
+    print(f"levels: {serve_metrics(metrics.registry, settings, 'levels_metrics_port')}", flush=True)
+    watch(settings, metrics, stopping)
+    return DONE
+
+
+COMMAND = Command("levels", "serve the plant's levels to Prometheus, without Spark", serve, description=__doc__)
+main = partial(run_command, COMMAND, "python -m spark_jobs.plant_levels", __doc__)
 
 
 def watch(settings: Settings, metrics: LevelMetrics, stop: threading.Event) -> None:

@@ -13,9 +13,8 @@ from storage.tables.model_events import Maintenance, delete_maintenance, mainten
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def add_maintenance_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to those of `python -m storage`."""
-    parser = commands.add_parser("maintenance", help="times of a station that no training learns from")
+def add_maintenance_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be done."""
     parser.set_defaults(wait=20.0)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="print every entry")
@@ -28,31 +27,31 @@ def add_maintenance_parser(commands: argparse._SubParsersAction[argparse.Argumen
     adding.add_argument("--reason", default="", help="for those who read the list")
 
 
-def keep_maintenance(store: Store, name: str, chosen: argparse.Namespace) -> list[str]:
+def keep_maintenance(store: Store, name: str, options: argparse.Namespace) -> list[str]:
     """Do what was asked for; what is to be printed, a line each.
 
     Args:
         store: where the list is.
         name: of the registered model, whose trainings heed it.
-        chosen: arguments of the command.
+        options: arguments of the command.
 
     Raises:
         NotFound: an entry to be removed is not there.
         StationwatchError: a time that does not end after it began.
     """
     known = {(entry.station_id, entry.start_ms): entry for entry in maintenance(store, name)}
-    if chosen.action == "list":
+    if options.action == "list":
         return [_line(entry) for entry in known.values()] or [f"no station of {name} is left out of trainings"]
-    if chosen.action == "remove":
-        entry = known.get((chosen.station_id, chosen.start_ms))
+    if options.action == "remove":
+        entry = known.get((options.station_id, options.start_ms))
         if entry is None:
-            begun = f"{chosen.station_id} has no entry that begins at {_shown(chosen.start_ms)}"
+            begun = f"{options.station_id} has no entry that begins at {_shown(options.start_ms)}"
             raise NotFound(f"{begun}; `python -m storage maintenance list` prints what there is")
         delete_maintenance(store, name, entry.station_id, entry.start_ms)
         return [f"removed: {_line(entry)}"]
-    if chosen.start_ms >= chosen.end_ms:
-        raise StationwatchError(f"START {_shown(chosen.start_ms)} is not before END {_shown(chosen.end_ms)}")
-    entry = Maintenance(chosen.station_id, chosen.start_ms, chosen.end_ms, chosen.reason)
+    if options.start_ms >= options.end_ms:
+        raise StationwatchError(f"START {_shown(options.start_ms)} is not before END {_shown(options.end_ms)}")
+    entry = Maintenance(options.station_id, options.start_ms, options.end_ms, options.reason)
     put_maintenance(store, name, entry)
     done = "replaced" if (entry.station_id, entry.start_ms) in known else "added"
     return [f"{done}: {_line(entry)}"]

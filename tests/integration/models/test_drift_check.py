@@ -16,7 +16,7 @@ from local_stack.servers.stack import Stack
 from models.drift.report import DriftReport
 from models.registry.registry import CHAMPION, Registry
 from models.retraining.drift_check import DriftCheck, limits_from
-from models.retraining.drift_metrics import DriftMetrics
+from models.retraining.metrics import DriftMetrics
 from models.retraining.policy import Policy
 from models.retraining.policy_step import follow_policy
 from models.scoring.feature_block import pack_row

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.server.logs import OneLine
 from core.errors import SettingsError
+from core.logs import OneLine
 from tests.unit.api.api_client import BrokenStore, NoStore, SlowStore, client
 
 PROBLEM = "application/problem+json"

@@ -98,7 +98,9 @@ def handle_of(probed: Probed, seconds: float) -> StoreHandle:
     store: Any = SimpleNamespace(close=lambda: None)
     handle = StoreHandle(lambda: store, lambda store: None, probed.probe, seconds)
     handle.start()
-    until(lambda: probed.probes == 1, 30, "the first probe")
+    # Its end, not its beginning: what a test lets fail would else be the first probe.
+    until(lambda: not refused(handle), 30, "the first probe")
+    assert probed.probes == 1
     return handle
 
 

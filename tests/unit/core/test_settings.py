@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
-from core.settings import PREFIX, Settings, env_example, load_settings, markdown_table
+from core.settings import PREFIX, Settings, load_settings
+from core.settings_table import env_example, markdown_table
 from tests.paths import ROOT
 
 NAMES = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}

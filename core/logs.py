@@ -1,9 +1,10 @@
-"""One line per log entry, whatever a client puts into it."""
+"""One format for every log of stationwatch: UTC, one line per entry, whatever a client put into it."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 
 # C0 and C1 controls, and the separators some viewers break lines at: a client must not forge lines or move cursors.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -30,9 +31,15 @@ class OneLine(logging.Formatter):
         return escaped(super().format(record))
 
 
-def set_up_logging(level: str) -> None:
-    """Log to stderr, one line per entry; the Cassandra driver only its errors: `store_handle` says the rest."""
+def log_to_stderr(level: str, quiet: Iterable[str] = ()) -> None:
+    """Send every log of this process to stderr, in the one format.
+
+    Args:
+        level: least level that is shown.
+        quiet: libraries that repeat what our own messages say once; only their critical entries are shown.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("cassandra").setLevel(logging.CRITICAL)
+    logging.basicConfig(level=level, handlers=[handler])
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,55 @@
+"""The settings as documents show them: `--markdown` for the table, `--env-example` for `.env.example`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from core.process import DONE, Command, run_command
+from core.settings import PREFIX, Settings
+
+
+def markdown_table() -> str:
+    """Return the settings as README shows them."""
+    rows = [f"| `{name}` | {f'`{shown}`' if shown else ''} | {text} |" for name, shown, text in _documented()]
+    return "\n".join(["| Variable | Default | What it is |", "|---|---|---|", *rows])
+
+
+def env_example() -> str:
+    """Return the settings as `.env.example` shows them."""
+    head = (
+        "# Copy to .env, which is read in the working folder, and uncomment what you change. Here are the defaults.\n"
+    )
+    return head + "".join(f"\n# {text}\n#{name}={shown}\n" for name, shown, text in _documented())
+
+
+def _documented() -> list[tuple[str, str, str]]:
+    """Return variable, default and description of each setting. What a machine or a list decides is shown empty."""
+    documented = []
+    for name, field in Settings.model_fields.items():
+        shown = str(field.default) if isinstance(field.default, (str, int, float, Path)) else ""
+        documented.append((f"{PREFIX}{name.upper()}", shown, field.description or ""))
+    return documented
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of the form."""
+    forms = parser.add_mutually_exclusive_group(required=True)
+    forms.add_argument("--markdown", dest="form", action="store_const", const=lambda: markdown_table() + "\n")
+    forms.add_argument("--env-example", dest="form", action="store_const", const=env_example)
+
+
+def print_settings(options: argparse.Namespace) -> int:
+    """Print them."""
+    sys.stdout.write(options.form())
+    return DONE
+
+
+COMMAND = Command("settings", "print every setting with its default", print_settings, add_arguments, __doc__)
+main = partial(run_command, COMMAND, "python -m core.settings_table", __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
