@@ -43,8 +43,8 @@ from spark_jobs.driver.hadoop_folder import HadoopFolder
 from spark_jobs.driver.metrics import StreamMetrics
 from spark_jobs.driver.model_switch import Judging, watch_champion
 from spark_jobs.driver.spark_session import start_workers, stream_session
+from spark_jobs.tasks.judged import Sinks
 from spark_jobs.tasks.packing import PACKED_SCHEMA
-from spark_jobs.tasks.scoring_stage import Sinks
 from spark_jobs.tasks.shards import shard_labels
 from spark_jobs.tasks.source import check_topics, read_records, with_shards
 from spark_jobs.tasks.state_operator import STATE_SCHEMA, state_operator

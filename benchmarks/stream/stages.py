@@ -33,10 +33,11 @@ from models.scoring.shard_state import ShardState
 from models.scoring.station_prior import Prior
 from models.training.fit import fit_detector, fit_prior
 from spark_jobs.tasks.activations import Activations
+from spark_jobs.tasks.judged import Sinks
 from spark_jobs.tasks.packing import unpack
-from spark_jobs.tasks.scoring_stage import Sinks, Stage
+from spark_jobs.tasks.scoring_stage import Stage
 from spark_jobs.tasks.state_operator import Records, binary, take_records
-from spark_jobs.tasks.table_rows import Columns
+from spark_jobs.tasks.table_rows import ReadingRows
 from storage.driver.encoded_batches import EncodedRowsHandler
 from storage.driver.retry import Patience
 from storage.driver.session import Store, StoreConfig
@@ -143,16 +144,16 @@ def _score(clock: _Clock, stage: Stage, packed: pa.RecordBatch, settings: Settin
         output = unpack([packed], names)
     with clock.stage("score, explain what is flagged"):
         judged = stage.judge(output)
-    columns = Columns(judged, names, 0)
-    rows, _ = columns.kept(1.0)
+    built = ReadingRows(judged, names, 0)
+    rows, _ = built.of_stations_kept(1.0)
     with clock.stage("rows of readings, encoded by columns"):
-        for batch in batches(store, columns.by_columns(rows)):
+        for batch in batches(store, built.as_columns(rows)):
             _sent(batch)
     with clock.stage("rows of readings, bound one by one"):
-        for batch in batches_of(store, readings.INSERT, map(readings.keyed, columns.readings(rows)), Patience(1.0)):
+        for batch in batches_of(store, readings.INSERT, map(readings.keyed, built.readings(rows)), Patience(1.0)):
             _sent(batch)
     with clock.stage("samples"):
-        list(columns.samples(settings.feature_samples_per_minute))
+        list(built.samples(settings.feature_samples_per_minute))
 
 
 def _sent(batch: Any) -> None:

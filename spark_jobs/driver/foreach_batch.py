@@ -15,7 +15,8 @@ from spark_jobs.driver.checkpoint import Folder
 from spark_jobs.driver.metrics import StreamMetrics
 from spark_jobs.driver.model_switch import Judging
 from spark_jobs.driver.offsets import batch_ends
-from spark_jobs.tasks.scoring_stage import REPORT_SCHEMA, Sinks, Stage
+from spark_jobs.tasks.judged import Sinks
+from spark_jobs.tasks.scoring_stage import REPORT_SCHEMA, Stage
 from spark_jobs.tasks.task_report import Report, whole
 from storage.driver.session import Store
 from storage.tables import stream_progress

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -18,52 +18,23 @@ from models.scoring.detector import Detector
 from models.scoring.feature_block import Blocks
 from spark_jobs.tasks.activations import Activations
 from spark_jobs.tasks.dead_letters import send_dead_letters
+from spark_jobs.tasks.judged import Judged, Sinks, detector_of
 from spark_jobs.tasks.packing import STEPS, ShardOutput, unpack
 from spark_jobs.tasks.shadow_scoring import Shadow
-from spark_jobs.tasks.table_rows import write_output
+from spark_jobs.tasks.table_rows import ClosedMinutes, ReadingRows, station_rows, statistics_rows
 from spark_jobs.tasks.task_report import report_of
-from storage.driver.session import StoreConfig
+from storage.driver.session import connected
+from storage.tables.anomalies import write_anomalies
+from storage.tables.feature_samples import write_samples
+from storage.tables.minute_columns import write_minute_columns
+from storage.tables.minutes import write_minutes
+from storage.tables.reading_columns import write_reading_columns
+from storage.tables.readings import write_readings
+from storage.tables.stations import write_stations
+from storage.tables.statistics import write_statistics
 
 REPORT_SCHEMA = "report binary"
-
-
-@dataclass(frozen=True)
-class Sinks:
-    """Where a task writes. Picklable.
-
-    Args:
-        store: Cassandra.
-        kafka: client settings for kafka-python, with `bootstrap_servers`.
-        topic, rejected_topic: of readings and of dead letters.
-        readings_share: share of stations whose readings are kept, in [0, 1].
-        samples_per_minute: slots of feature samples.
-        deadline_seconds: how long a task retries before the batch starts anew.
-    """
-
-    store: StoreConfig
-    kafka: Mapping[str, Any] = field(repr=False)
-    topic: str
-    rejected_topic: str
-    readings_share: float
-    samples_per_minute: int
-    deadline_seconds: float
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Accepted readings of a task with what was said of them.
-
-    Args:
-        output: of the state operator.
-        verdicts: along `output.accepted`.
-        versions: (n,) int64 model version of each reading.
-        documents: row → JSON verdict, of the flagged rows.
-    """
-
-    output: ShardOutput
-    verdicts: Verdicts
-    versions: np.ndarray
-    documents: dict[int, bytes]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,7 +86,7 @@ class Stage:
         documents: dict[int, bytes] = {}
         for version in np.unique(versions).tolist():
             rows = np.flatnonzero(versions == version)
-            detector = _detector(version, self.detectors[version])
+            detector = detector_of(version, self.detectors[version])
             exempting = detector.spec.exemptions is not None
             blocks = output.blocks if len(rows) == len(versions) else output.blocks.take(rows)
             verdicts = detector.judge(blocks, _stations(output, rows) if exempting else None)
@@ -141,20 +112,42 @@ class Stage:
         return dict(zip(rows[flagged].tolist(), texts, strict=True))
 
 
+def write_output(judged: Judged, sensors: tuple[Sensor, ...], sinks: Sinks, now_ms: int) -> None:
+    """Write everything that follows from a task's readings, the anomaly tables after the readings.
+
+    Every row is an idempotent upsert, so a batch may run twice.
+
+    Args:
+        judged: the task's readings with their verdicts.
+        sensors: the stream's catalogue.
+        sinks: where to write.
+        now_ms: scored time, ms since the epoch.
+
+    Raises:
+        StoreUnavailable: Cassandra was away longer than `sinks.deadline_seconds`.
+    """
+    deadline = sinks.deadline_seconds
+    store = connected(sinks.store, deadline, _say_waiting)
+    names = tuple(sensor.name for sensor in sensors)
+    rows = ReadingRows(judged, names, now_ms)
+    complete, incomplete = rows.of_stations_kept(sinks.readings_share)
+    write_reading_columns(store, rows.as_columns(complete), deadline, _say_waiting)
+    write_readings(store, rows.readings(incomplete), deadline, _say_waiting)
+    minutes = ClosedMinutes(judged.output.minutes, names)
+    write_minute_columns(store, minutes.as_columns(), deadline, _say_waiting)
+    write_minutes(store, minutes.incomplete(), deadline, _say_waiting)
+    write_stations(store, station_rows(judged.output.stations, names), deadline, _say_waiting)
+    write_statistics(store, statistics_rows(judged.output.stations), deadline, _say_waiting)
+    write_samples(store, rows.samples(sinks.samples_per_minute), deadline, _say_waiting)
+    write_anomalies(store, rows.anomalies(), deadline, _say_waiting)
+
+
+def _say_waiting(problem: Exception, pause_seconds: float) -> None:
+    log.warning("a task waits %.1f s and writes again: %s", pause_seconds, problem)
+
+
 def _stations(output: ShardOutput, rows: np.ndarray) -> list[str]:
     return list(output.accepted["station_id"].take(pa.array(rows)).to_pylist())
-
-
-_loaded: dict[int, tuple[int, Detector]] = {}
-
-
-def _detector(version: int, broadcast: Broadcast[bytes]) -> Detector:
-    """Return the detector of a version, unpacked once per worker process."""
-    data = broadcast.value
-    known = _loaded.get(version)
-    if known is None or known[0] != hash(data):
-        _loaded[version] = (hash(data), Detector.from_bytes(data))
-    return _loaded[version][1]
 
 
 def _in_place(parts: list[tuple[np.ndarray, Verdicts]], n: int) -> Verdicts:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-from zlib import crc32
 
-import numpy as np
 import pyarrow as pa
 from pyspark import Broadcast
 
 from core.errors import StationwatchError
 from core.verdict import Flag
-from models.kernels.state_kernel import MINUTE_MS, identity_hashes
-from models.scoring.detector import Detector
+from models.kernels.state_kernel import MINUTE_MS
+from spark_jobs.tasks.judged import Judged, Sinks, detector_of
+from spark_jobs.tasks.sampler import reading_hashes, rows_of_share, slots_and_ranks, winners
 from storage.driver.session import connected
 from storage.tables.shadow_samples import ShadowRow, write_shadow
-
-if TYPE_CHECKING:
-    from spark_jobs.tasks.scoring_stage import Judged, Sinks
 
 SLOTS = 32  # of a minute
 log = logging.getLogger(__name__)
@@ -58,16 +53,16 @@ class Shadow:
     def rows(self, judged: Judged) -> Iterator[ShadowRow]:
         """Yield the winner of each slot of each minute, for each version that judged as champion."""
         accepted = judged.output.accepted
-        hashes = _hashes(accepted)
-        chosen = np.flatnonzero((hashes >> np.uint64(32)).astype(np.float64) < self.share * 2.0**32)
+        hashes = reading_hashes(accepted)
+        chosen = rows_of_share(hashes, self.share)
         chosen = chosen[judged.versions[chosen] != self.version]
         if not len(chosen):
             return
-        slot, rank = hashes % np.uint64(SLOTS), (hashes >> np.uint64(1)) | np.uint64(1)
+        slot, rank = slots_and_ranks(hashes, SLOTS)
         event_ms = accepted["event_ms"].to_numpy()
-        chosen = chosen[_winners(judged.versions[chosen], event_ms[chosen] // MINUTE_MS, slot[chosen], rank[chosen])]
+        chosen = chosen[winners(rank[chosen], judged.versions[chosen], event_ms[chosen] // MINUTE_MS, slot[chosen])]
         stations = accepted["station_id"].take(pa.array(chosen)).to_pylist()
-        theirs = _detector(self.version, self.detector).judge(judged.output.blocks.take(chosen), stations)
+        theirs = detector_of(self.version, self.detector).judge(judged.output.blocks.take(chosen), stations)
         ours = (judged.verdicts.flags[chosen] & Flag.ANOMALY) != 0
         seqs = accepted["seq"].to_numpy()
         for place, row in enumerate(chosen.tolist()):
@@ -77,35 +72,3 @@ class Shadow:
                 stations[place], int(seqs[row]), float(judged.verdicts.score[row]), float(theirs.score[place]),
                 would and not was, was and not would,
             )  # fmt: skip
-
-
-def _winners(versions: np.ndarray, minute: np.ndarray, slot: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Return the places of the largest rank of each version, minute and slot."""
-    order = np.lexsort((rank, slot, minute, versions))
-    key = np.stack([versions[order], minute[order], slot[order].astype(np.int64)])
-    last = np.append((key[:, 1:] != key[:, :-1]).any(axis=0), True)
-    return np.sort(order[last])
-
-
-def _hashes(accepted: pa.Table) -> np.ndarray:
-    """Hash each reading's identity, (n,) uint64."""
-    salts: list[np.ndarray] = []
-    for chunk in accepted["station_id"].chunks:
-        names = np.array([crc32(name.encode()) for name in chunk.dictionary.to_pylist()], np.int64)
-        salts.append(names[chunk.indices.to_numpy()])
-    salt = np.concatenate(salts) if salts else np.zeros(0, np.int64)
-    out = np.empty(len(salt), np.uint64)
-    identity_hashes(accepted["event_ms"].to_numpy(), accepted["seq"].to_numpy() ^ (salt << 24), out)
-    return out
-
-
-_held: tuple[int, int, Detector] | None = None
-
-
-def _detector(version: int, broadcast: Broadcast[bytes]) -> Detector:
-    """Return the challenger, unpacked once per worker process."""
-    global _held
-    data = broadcast.value
-    if _held is None or _held[:2] != (version, hash(data)):
-        _held = version, hash(data), Detector.from_bytes(data)
-    return _held[2]

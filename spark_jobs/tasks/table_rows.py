@@ -1,68 +1,30 @@
-"""From judged readings to rows of Cassandra. Every row is an idempotent upsert, so a batch may run twice."""
+"""Build the rows of Cassandra from judged readings. Nothing is written here; see `scoring_stage.write_output`."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 
-from core.sensors import Sensor
-from models.kernels.state_kernel import BAND, CLOSED_COLUMNS, MINUTE_MS, identity_hashes
+from models.kernels.state_kernel import BAND, CLOSED_COLUMNS, MINUTE_MS
 from models.scoring.feature_block import pack_row
-from storage.driver.session import connected
-from storage.tables.anomalies import AnomalyRow, write_anomalies
-from storage.tables.feature_samples import SampleRow, write_samples
-from storage.tables.minute_columns import MinuteColumns, write_minute_columns
-from storage.tables.minutes import MinuteRow, SensorMinute, write_minutes
-from storage.tables.reading_columns import ReadingColumns, write_reading_columns
-from storage.tables.readings import ReadingRow, write_readings
-from storage.tables.stations import StationRow, write_stations
-from storage.tables.statistics import StatisticsRow, write_statistics
-
-if TYPE_CHECKING:
-    from spark_jobs.tasks.scoring_stage import Judged, Sinks
-
-log = logging.getLogger(__name__)
+from spark_jobs.tasks.judged import Judged
+from spark_jobs.tasks.sampler import reading_hashes, slots_and_ranks, winners
+from storage.tables.anomalies import AnomalyRow
+from storage.tables.feature_samples import SampleRow
+from storage.tables.minute_columns import MinuteColumns
+from storage.tables.minutes import MinuteRow, SensorMinute
+from storage.tables.reading_columns import ReadingColumns
+from storage.tables.readings import ReadingRow
+from storage.tables.stations import StationRow
+from storage.tables.statistics import StatisticsRow
 
 
-def write_output(judged: Judged, sensors: tuple[Sensor, ...], sinks: Sinks, now_ms: int) -> None:
-    """Write everything that a task's readings leave behind, the anomaly tables after the readings they follow from.
-
-    Args:
-        judged: the task's readings with their verdicts.
-        sensors: the stream's catalogue.
-        sinks: where to write.
-        now_ms: scored time, ms since the epoch.
-
-    Raises:
-        StoreUnavailable: Cassandra was away longer than `sinks.deadline_seconds`.
-    """
-    deadline = sinks.deadline_seconds
-    store = connected(sinks.store, deadline, _say_waiting)
-    names = tuple(sensor.name for sensor in sensors)
-    columns = Columns(judged, names, now_ms)
-    whole, others = columns.kept(sinks.readings_share)
-    write_reading_columns(store, columns.by_columns(whole), deadline, _say_waiting)
-    write_readings(store, columns.readings(others), deadline, _say_waiting)
-    minutes = Closed(judged.output.minutes, names)
-    write_minute_columns(store, minutes.by_columns(), deadline, _say_waiting)
-    write_minutes(store, minutes.others(), deadline, _say_waiting)
-    write_stations(store, _station_rows(judged.output.stations, names), deadline, _say_waiting)
-    write_statistics(store, _statistics_rows(judged.output.stations), deadline, _say_waiting)
-    write_samples(store, columns.samples(sinks.samples_per_minute), deadline, _say_waiting)
-    write_anomalies(store, columns.anomalies(), deadline, _say_waiting)
-
-
-def _say_waiting(problem: Exception, pause_seconds: float) -> None:
-    log.warning("a task waits %.1f s and writes again: %s", pause_seconds, problem)
-
-
-class Columns:
+class ReadingRows:
     """The accepted readings of a task, for the tables that hold them."""
 
     def __init__(self, judged: Judged, names: tuple[str, ...], now_ms: int) -> None:
@@ -81,7 +43,7 @@ class Columns:
         self._ordinal = accepted["ordinal"].to_numpy()
         self._values = judged.output.measured
 
-    def kept(self, share: float) -> tuple[np.ndarray, np.ndarray]:
+    def of_stations_kept(self, share: float) -> tuple[np.ndarray, np.ndarray]:
         """Choose the readings of the stations that are kept: the first `share` of the ids by hash.
 
         Returns:
@@ -93,7 +55,7 @@ class Columns:
         whole = ~np.isnan(self._values).any(axis=1)
         return np.flatnonzero(kept & whole), np.flatnonzero(kept & ~whole)
 
-    def by_columns(self, rows: np.ndarray) -> ReadingColumns:
+    def as_columns(self, rows: np.ndarray) -> ReadingColumns:
         """Return readings that lack no value as columns."""
         verdicts = self._judged.verdicts
         return ReadingColumns(
@@ -134,26 +96,14 @@ class Columns:
 
         The table lets the largest rank ever written win, so neither load, order nor replay changes what it holds.
         """
-        hashes = self._hashes()
-        slot, rank = hashes % np.uint64(slots), (hashes >> np.uint64(1)) | np.uint64(1)
-        minute = self._event_ms // MINUTE_MS
-        order = np.lexsort((rank, slot, minute))
-        last = np.ones(len(order), bool)
-        last[:-1] = (np.diff(minute[order]) != 0) | (np.diff(slot[order].astype(np.int64)) != 0)
+        slot, rank = slots_and_ranks(reading_hashes(self._judged.output.accepted), slots)
         verdicts = self._judged.verdicts
-        for row in order[last].tolist():
+        for row in winners(rank, self._event_ms // MINUTE_MS, slot).tolist():
             yield SampleRow(
                 int(self._event_ms[row]), int(slot[row]), int(rank[row]), self._id(row), int(self._seq[row]),
                 pack_row(self._judged.output.blocks, row), int(self._ordinal[row]), float(verdicts.score[row]),
                 int(verdicts.flags[row]), int(self._judged.versions[row]),
             )  # fmt: skip
-
-    def _hashes(self) -> np.ndarray:
-        salts = np.array([crc32(name.encode()) for name in self._station_ids], np.int64)
-        out = np.empty(len(self._station), np.uint64)
-        salt = salts[self._station] if len(out) else salts
-        identity_hashes(self._event_ms, self._seq ^ (salt << 24), out)
-        return out
 
 
 def _value_maps(values: np.ndarray, names: Sequence[str]) -> list[dict[str, float]]:
@@ -164,7 +114,7 @@ def _value_maps(values: np.ndarray, names: Sequence[str]) -> list[dict[str, floa
     return [{name: value for name, value in zip(names, row, strict=True) if value == value} for row in values.tolist()]
 
 
-class Closed:
+class ClosedMinutes:
     """The minutes that closed in a task, for the table that holds them."""
 
     def __init__(self, minutes: pa.Table, names: tuple[str, ...]) -> None:
@@ -174,7 +124,7 @@ class Closed:
         counted, band = self._stats[:, :, CLOSED_COLUMNS - 1] > 0, np.isfinite(self._stats[:, :, CLOSED_COLUMNS:])
         self._whole = counted.all(axis=1) & band.all(axis=(1, 2))
 
-    def by_columns(self) -> MinuteColumns:
+    def as_columns(self) -> MinuteColumns:
         """Return the minutes in which every sensor has readings and a known band."""
         rows = np.flatnonzero(self._whole)
         station = self._minutes["station_id"].take(pa.array(rows)).combine_chunks().dictionary_encode()
@@ -185,14 +135,15 @@ class Closed:
             self._stats[rows, :, CLOSED_COLUMNS:],
         )  # fmt: skip
 
-    def others(self) -> Iterator[MinuteRow]:
+    def incomplete(self) -> Iterator[MinuteRow]:
         """Yield the other minutes, row by row."""
         for row in self._minutes.filter(pa.array(~self._whole)).to_pylist():
             sensors = _sensor_minutes(row["stats"], self._names)
             yield MinuteRow(row["station_id"], row["minute"], sensors, row["readings"])
 
 
-def _station_rows(stations: pa.Table, names: Sequence[str]) -> Iterator[StationRow]:
+def station_rows(stations: pa.Table, names: Sequence[str]) -> Iterator[StationRow]:
+    """Yield the row of each station that the state operator reported, with its open minutes."""
     for row in stations.to_pylist():
         open_minutes = {held["minute"]: _sensor_minutes(held["stats"], names) for held in row["open_minutes"]}
         last = _value_maps(_shortest(np.frombuffer(row["last_values"], "<f4"))[np.newaxis], names)[0]
@@ -202,7 +153,7 @@ def _station_rows(stations: pa.Table, names: Sequence[str]) -> Iterator[StationR
         )  # fmt: skip
 
 
-def _statistics_rows(stations: pa.Table) -> Iterator[StatisticsRow]:
+def statistics_rows(stations: pa.Table) -> Iterator[StatisticsRow]:
     """Yield the statistics that were sent along: not with every station row."""
     for row in stations.select(["station_id", "state", "record_ms"]).to_pylist():
         if row["state"] is not None:

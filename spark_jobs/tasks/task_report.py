@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from core.verdict import severity_class
+from spark_jobs.tasks.judged import Judged
 from spark_jobs.tasks.packing import COUNTS
-
-if TYPE_CHECKING:
-    from spark_jobs.tasks.scoring_stage import Judged
 
 # Upper edges of iot_event_to_stored_seconds, s.
 LATENCY_EDGES = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)

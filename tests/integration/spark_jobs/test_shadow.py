@@ -23,9 +23,10 @@ from models.scoring.shard_state import ShardState
 from models.scoring.station_prior import Prior
 from models.training.fit import fit_detector, fit_prior
 from spark_jobs.tasks.activations import Activations
+from spark_jobs.tasks.judged import Judged, Sinks
 from spark_jobs.tasks.packing import ACCEPTED, REJECTED, STATIONS, ShardOutput
 from spark_jobs.tasks.packing import MINUTES as MINUTE_SCHEMA
-from spark_jobs.tasks.scoring_stage import Judged, Sinks, Stage
+from spark_jobs.tasks.scoring_stage import Stage
 from spark_jobs.tasks.shadow_scoring import SLOTS, Shadow
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.shadow_samples import ShadowRow, shadowed, write_shadow

@@ -1,4 +1,4 @@
-"""Closed minutes are written by columns where they can be, row by row otherwise, and each of them once."""
+"""ClosedMinutes minutes are written by columns where they can be, row by row otherwise, and each of them once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.kernels.state_kernel import BAND, CLOSED_COLUMNS
 from spark_jobs.tasks.packing import MINUTES, packed_floats
-from spark_jobs.tasks.table_rows import Closed
+from spark_jobs.tasks.table_rows import ClosedMinutes
 from storage.tables.minutes import MinuteRow, SensorMinute
 
 NAMES = ("temperature", "humidity")
@@ -35,7 +35,7 @@ def test_every_minute_is_written_once_as_it_closed(minutes: list[tuple[tuple[int
         pa.array([row + 1 for row in range(len(minutes))], pa.int64()),
         pa.array(packed_floats(stats, "<f8"), pa.binary()),
     ]
-    closed = Closed(pa.table(columns, schema=MINUTES), NAMES)
+    closed = ClosedMinutes(pa.table(columns, schema=MINUTES), NAMES)
     expected = []
     for row, pair in enumerate(minutes):
         sensors = {}
@@ -45,8 +45,8 @@ def test_every_minute_is_written_once_as_it_closed(minutes: list[tuple[tuple[int
             if count:
                 sensors[name] = SensorMinute(middle - 1.0, middle, middle + 1.0, count, *band)
         expected.append(MinuteRow(f"station-{row % 3}", 60_000 * row, sensors, row + 1))
-    whole = closed.by_columns()
-    found = list(closed.others())
+    whole = closed.as_columns()
+    found = list(closed.incomplete())
     for row, station in enumerate(whole.station.tolist()):
         parts = (whole.minimum[row], whole.mean[row], whole.maximum[row], whole.count[row], whole.band[row])
         sensors = {

@@ -21,8 +21,9 @@ from models.evaluation.backtest import Model, chosen, first_readings, fitted
 from models.scoring.history import History
 from models.scoring.shard_state import ShardState
 from spark_jobs.tasks.activations import Activations
+from spark_jobs.tasks.judged import Sinks
 from spark_jobs.tasks.packing import unpack
-from spark_jobs.tasks.scoring_stage import Sinks, Stage
+from spark_jobs.tasks.scoring_stage import Stage
 from spark_jobs.tasks.state_operator import Records, binary, take_records
 from tests.unit.models.histories import make_history
 
