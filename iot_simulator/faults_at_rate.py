@@ -48,7 +48,7 @@ class FaultsAtRate:
     """
 
     def __init__(self, process: StationProcess, rate: float) -> None:
-        self._process, self._rate = process, rate
+        self._process = process
         self.stretch_ticks = max(math.ceil(_STRETCH_SECONDS / process.cadence), _STRETCH_READINGS)
         mean = rate * self.stretch_ticks * process.cadence / 3600.0
         self._cumulative = _poisson_cumulative(mean, min(_MOST_PER_STRETCH - 1, self.stretch_ticks // _SHORTEST_SLOT))

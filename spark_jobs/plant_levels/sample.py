@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
@@ -29,13 +29,6 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     record_ms: int
-
-
-class Sampler(Protocol):
-    """Where samples come from."""
-
-    def take(self, since_ms: int) -> list[Record]:
-        """Return some of the records since a time, in each partition's order."""
 
 
 class KafkaTail:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from core.times import HOUR_MS, floored, steps
+from core.times import HOUR_MS, steps
 from storage.driver.cql_encoding import plain_map
 from storage.driver.retry import DEADLINE_SECONDS, OnWait
 from storage.driver.session import Store
@@ -49,11 +49,6 @@ SELECT_FROM = (
 )
 SELECT_OLDEST_FIRST = _SELECT + " ORDER BY event_time ASC, seq ASC"
 SELECT_NEWEST_FIRST = _SELECT + " ORDER BY event_time DESC, seq DESC"
-
-
-def bucket_ms(event_ms: int) -> int:
-    """Start of the six hours whose partition holds a reading of `event_ms`."""
-    return floored(event_ms, BUCKET_MS)
 
 
 def write_readings(
