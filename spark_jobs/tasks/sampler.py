@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from zlib import crc32
 
 import numpy as np
@@ -10,23 +11,32 @@ import pyarrow as pa
 from models.kernels.state_kernel import identity_hashes
 
 
-def reading_hashes(accepted: pa.Table) -> np.ndarray:
+def reading_hashes(
+    station_ids: Sequence[str], station: np.ndarray, event_ms: np.ndarray, seq: np.ndarray
+) -> np.ndarray:
     """Hash each reading's identity.
 
     Args:
-        accepted: of the state operator, with columns `station_id` (dictionary), `event_ms`, `seq`.
+        station_ids: names.
+        station: (n,) place of each reading's station in `station_ids`.
+        event_ms: (n,) int64, ms since the epoch.
+        seq: (n,) int64.
 
     Returns:
         (n,) uint64, evenly spread.
     """
-    salts: list[np.ndarray] = [np.zeros(0, np.int64)]
-    for chunk in accepted["station_id"].chunks:
-        names = np.array([crc32(name.encode()) for name in chunk.dictionary.to_pylist()], np.int64)
-        salts.append(names[chunk.indices.to_numpy()])
-    salt = np.concatenate(salts)
-    hashes = np.empty(len(salt), np.uint64)
-    identity_hashes(accepted["event_ms"].to_numpy(), accepted["seq"].to_numpy() ^ (salt << 24), hashes)
+    salts = np.array([crc32(name.encode()) for name in station_ids], np.int64)
+    hashes = np.empty(len(station), np.uint64)
+    if len(hashes):
+        identity_hashes(event_ms, seq ^ (salts[station] << 24), hashes)
     return hashes
+
+
+def accepted_hashes(accepted: pa.Table) -> np.ndarray:
+    """Hash the identities of the state operator's accepted readings, (n,) uint64."""
+    station = accepted["station_id"].combine_chunks()
+    event_ms, seq = accepted["event_ms"].to_numpy(), accepted["seq"].to_numpy()
+    return reading_hashes(station.dictionary.to_pylist(), station.indices.to_numpy(), event_ms, seq)
 
 
 def rows_of_share(hashes: np.ndarray, share: float) -> np.ndarray:
@@ -44,7 +54,7 @@ def winners(rank: np.ndarray, *keys: np.ndarray) -> np.ndarray:
     order = np.lexsort((rank, *reversed(keys)))
     last = np.ones(len(order), bool)
     for key in keys:
-        ordered = key[order].astype(np.int64)
+        ordered = key[order]
         differs = ordered[1:] != ordered[:-1]
         last[:-1] = differs if key is keys[0] else last[:-1] | differs
     return order[last]

@@ -13,7 +13,7 @@ from core.errors import StationwatchError
 from core.verdict import Flag
 from models.kernels.state_kernel import MINUTE_MS
 from spark_jobs.tasks.judged import Judged, Sinks, detector_of
-from spark_jobs.tasks.sampler import reading_hashes, rows_of_share, slots_and_ranks, winners
+from spark_jobs.tasks.sampler import accepted_hashes, rows_of_share, slots_and_ranks, winners
 from storage.driver.session import connected
 from storage.tables.shadow_samples import ShadowRow, write_shadow
 
@@ -53,7 +53,7 @@ class Shadow:
     def rows(self, judged: Judged) -> Iterator[ShadowRow]:
         """Yield the winner of each slot of each minute, for each version that judged as champion."""
         accepted = judged.output.accepted
-        hashes = reading_hashes(accepted)
+        hashes = accepted_hashes(accepted)
         chosen = rows_of_share(hashes, self.share)
         chosen = chosen[judged.versions[chosen] != self.version]
         if not len(chosen):

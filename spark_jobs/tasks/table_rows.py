@@ -96,7 +96,7 @@ class ReadingRows:
 
         The table lets the largest rank ever written win, so neither load, order nor replay changes what it holds.
         """
-        slot, rank = slots_and_ranks(reading_hashes(self._judged.output.accepted), slots)
+        slot, rank = slots_and_ranks(reading_hashes(self._station_ids, self._station, self._event_ms, self._seq), slots)
         verdicts = self._judged.verdicts
         for row in winners(rank, self._event_ms // MINUTE_MS, slot).tolist():
             yield SampleRow(

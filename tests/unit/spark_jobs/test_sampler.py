@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_jobs.tasks.sampler import reading_hashes, rows_of_share, slots_and_ranks, winners
+from spark_jobs.tasks.sampler import accepted_hashes, rows_of_share, slots_and_ranks, winners
 
 
 def accepted(count: int, parts: int) -> pa.Table:
@@ -29,15 +29,15 @@ def accepted(count: int, parts: int) -> pa.Table:
 
 def test_a_hash_does_not_depend_on_where_batches_were_cut() -> None:
     """Breaks when a replay in other batches keeps other samples."""
-    whole = reading_hashes(accepted(300, 1))
-    np.testing.assert_array_equal(whole, reading_hashes(accepted(300, 7)))
+    whole = accepted_hashes(accepted(300, 1))
+    np.testing.assert_array_equal(whole, accepted_hashes(accepted(300, 7)))
     assert len(set(whole.tolist())) == 300
-    assert len(reading_hashes(accepted(0, 1))) == 0
+    assert len(accepted_hashes(accepted(0, 1))) == 0
 
 
 def test_a_share_is_about_as_large_as_it_says_and_grows_by_readings() -> None:
     """Breaks when a larger share leaves out readings of a smaller one, or the share is another one."""
-    hashes = reading_hashes(accepted(20_000, 1))
+    hashes = accepted_hashes(accepted(20_000, 1))
     tenth, half = (set(rows_of_share(hashes, share).tolist()) for share in (0.1, 0.5))
     assert tenth < half
     assert 1700 < len(tenth) < 2300
