@@ -83,9 +83,9 @@ screenshots: setup java ## pictures of the page from a demo plant, in docs/image
 image-packages: setup ## write what each image installs, after an import was added or dropped
 	@$(BIN)/python -m local_stack.downloads.image_packages
 
-settings-table: setup ## print the settings table of README, and write .env.example
+settings-table: setup ## write docs/settings.md and .env.example, after a setting was added or changed
 	@$(BIN)/python -m core.settings_table --env-example > .env.example
-	@$(BIN)/python -m core.settings_table --markdown
+	@$(BIN)/python -m core.settings_table --markdown > docs/settings.md
 
 $(STAMP): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH: install it, or make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -10,9 +10,20 @@ from pathlib import Path
 from core.process import DONE, Command, run_command
 from core.settings import PREFIX, Settings
 
+_HEAD = """# Settings
+
+Each setting is an environment variable, or a line in `.env` in the working folder. All mistakes are reported together,
+with the variable, its value and what is expected. `make settings-table` writes this page from `core/settings.py`.
+"""
+
+
+def settings_page() -> str:
+    """Return `docs/settings.md`."""
+    return f"{_HEAD}\n{markdown_table()}\n"
+
 
 def markdown_table() -> str:
-    """Return the settings as README shows them."""
+    """Return the settings as a table."""
     rows = [f"| `{name}` | {f'`{shown}`' if shown else ''} | {text} |" for name, shown, text in _documented()]
     return "\n".join(["| Variable | Default | What it is |", "|---|---|---|", *rows])
 
@@ -37,7 +48,7 @@ def _documented() -> list[tuple[str, str, str]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the choice of the form."""
     forms = parser.add_mutually_exclusive_group(required=True)
-    forms.add_argument("--markdown", dest="form", action="store_const", const=lambda: markdown_table() + "\n")
+    forms.add_argument("--markdown", dest="form", action="store_const", const=settings_page)
     forms.add_argument("--env-example", dest="form", action="store_const", const=env_example)
 
 
