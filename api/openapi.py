@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the routes do not say themselves."""
+"""The OpenAPI document, what the routes do not say themselves, and `/docs`, where it can be read and tried."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from apiflask import APIFlask
+from flask import Blueprint, Response, make_response, render_template
 
-from api.http.constants import PROBLEM_MIMETYPE
+from api.http.constants import PROBLEM_MIMETYPE, SECURITY_HEADERS
 from api.representations.alarms import ALARM_COMPONENTS
 from api.representations.common import COMPONENTS, NULLABLE_NUMBER
 from api.representations.drift import DRIFT_COMPONENTS
@@ -41,6 +42,7 @@ PROBLEM = {
         "checks": {"$ref": "#/components/schemas/Checks"},
     },
 }
+_POLICY = "Content-Security-Policy"
 _CONVERTER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 CHECKS = {
     "type": "array",
@@ -145,3 +147,17 @@ def _bodies(app: APIFlask) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if schema is not None:
             path = _CONVERTER.sub(r"{\1}", rule.rule)
             yield path, next(method.lower() for method in rule.methods or () if method == "POST"), schema
+
+
+def docs_routes() -> Blueprint:
+    """The page; its scripts and styles are vendored files."""
+    routes = Blueprint("docs", __name__, template_folder="templates")
+
+    @routes.get("/docs")
+    def docs() -> Response:
+        response = make_response(render_template("docs.html"))
+        # Swagger UI's stylesheet holds its icons as data: images.
+        response.headers[_POLICY] = SECURITY_HEADERS[_POLICY].replace("img-src 'self'", "img-src 'self' data:")
+        return response
+
+    return routes

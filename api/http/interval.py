@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from api.http.problems import refuse_parameter
-from api.http.query import Duration, Moment, StrictQuery
-from api.http.time_range import LONGEST_MS, parse_duration
+from api.http.query import LONGEST_MS, Duration, Moment, StrictQuery, parse_duration
 from api.http.times import rfc3339
 
 AHEAD_MS = 5 * 60_000 + 1

@@ -13,7 +13,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from api.http.problems import refuse
 from storage.driver.session import Store
-from storage.tables.secrets import shared_secret
+from storage.tables.api_tokens import shared_secret
 
 _NAME = "page-tokens"
 

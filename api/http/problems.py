@@ -98,7 +98,7 @@ def register_problems(app: APIFlask, store: StoreProvider) -> None:
     @app.errorhandler(Retryable)
     @app.errorhandler(SchemaMissing)
     def store_away(error: StationwatchError) -> Response:
-        store.doubt(error)
+        store.mark_suspect(error)
         return problem(503, "store-unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 

@@ -20,7 +20,7 @@ KEPT = 64
 _WAIT_SECONDS = 10.0
 
 
-class Shared(Generic[Value]):
+class SingleFlightCache(Generic[Value]):
     """Values by key, each made by the first who asks and given to all who ask while it is fresh or being made.
 
     Made on demand only, and never twice at once for a key. If that fails, it fails for all who wait.
@@ -81,7 +81,7 @@ class _Answer(NamedTuple):
     mimetype: str
 
 
-class SharedAnswers:
+class AnswerCache:
     """Whole answers by address and parameters, for reads that do not depend on who asks.
 
     Args:
@@ -89,7 +89,7 @@ class SharedAnswers:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._shared: Shared[_Answer] = Shared(seconds)
+        self._shared: SingleFlightCache[_Answer] = SingleFlightCache(seconds)
 
     def get(self, route: str, query: dict[str, Any], answer: Callable[[], Response]) -> Response:
         """The answer of `route` to these parameters, made by `answer` unless a fresh one is there."""

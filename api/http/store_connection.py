@@ -39,7 +39,7 @@ class StoreProvider(Protocol):
             StoreUnavailable: Cassandra is away; known without asking it.
         """
 
-    def doubt(self, error: StationwatchError) -> None:
+    def mark_suspect(self, error: StationwatchError) -> None:
         """Say that a request has just failed with this."""
 
 
@@ -65,7 +65,7 @@ class GuardedStore(Store):
         return super().prepared(cql)
 
 
-class StoreHandle:
+class StoreConnection:
     """A store that is opened and watched by a thread of its own.
 
     A request that meets a silent Cassandra costs its caller the driver's timeout. From then on callers wait for a probe
@@ -128,7 +128,7 @@ class StoreHandle:
             raise StoreUnavailable("Cassandra did not answer lately")
         return guarded
 
-    def doubt(self, error: StationwatchError) -> None:
+    def mark_suspect(self, error: StationwatchError) -> None:
         """Probe at once; callers wait for that. Without effect while the store is known to be away."""
         if self._answers.is_set():
             log.info("store: a request failed: %s", error)

@@ -59,7 +59,7 @@ def check_all(context: Context) -> list[Check]:
         store = context.store.get()
         return [Check("store", True, "Cassandra answers"), _model(context, store), _stream(context, store)]
     except STORE_AWAY as error:
-        context.store.doubt(error)
+        context.store.mark_suspect(error)
         unknown = "unknown while the store is away"
         return [
             Check("store", False, "Cassandra does not answer, or lacks the tables (python -m storage schema)"),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from api.http.single_flight_cache import SharedAnswers
+from api.http.single_flight_cache import AnswerCache
 from api.http.store_connection import StoreProvider
 from api.services.versions import VersionCache
 from core.settings import Settings
@@ -33,4 +33,4 @@ class Context:
     store: StoreProvider
     now_ms: Callable[[], int] = wall_clock_ms
     versions: VersionCache = field(default_factory=VersionCache)
-    answers: SharedAnswers = field(default_factory=lambda: SharedAnswers(0.0))
+    answers: AnswerCache = field(default_factory=lambda: AnswerCache(0.0))

@@ -184,7 +184,7 @@ class LiveFeed:
             try:
                 known = self._advance()
             except STORE_AWAY as error:
-                self._store.doubt(error)
+                self._store.mark_suspect(error)
                 self._closing.wait(POLL_SECONDS)
             except Exception:  # The edge of a thread: if it died, every listener would hear nothing for good.
                 log.exception("live feed: unexpected")

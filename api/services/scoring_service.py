@@ -13,14 +13,16 @@ from api.http.limits import time_stopped
 from api.http.problems import refuse
 from api.representations.anomalies import judged_shown, said_of
 from api.services.context import Context
-from core.errors import StateRefused
+from core.errors import ArtefactRefused, NotFound, StateRefused
 from core.sensors import Sensor
 from core.verdict import Flag
 from storage.driver.session import Store
 from storage.tables import artefacts, stream_progress
+from storage.tables.anomalies import AnomalyRow
 from storage.tables.statistics import statistics_of
 
 if TYPE_CHECKING:
+    from models.explanation.replay import Replayed
     from models.scoring.artefact import LoadedArtefact
     from models.scoring.detector import Detector
     from models.scoring.feature_block import Blocks
@@ -46,7 +48,7 @@ class Version:
     prior: Prior
 
 
-class Asked(NamedTuple):
+class ScoreRequest(NamedTuple):
     """A reading to judge: values in the catalogue's order, NaN where missing; event_ms in ms since the epoch."""
 
     station_id: str | None
@@ -54,7 +56,7 @@ class Asked(NamedTuple):
     values: tuple[float, ...]
 
 
-class Judge:
+class ScoringService:
     """Loads versions as they are needed and keeps the last few."""
 
     def __init__(self, context: Context) -> None:
@@ -98,7 +100,7 @@ class Judge:
                 del self._loaded[next(iter(self._loaded))]
         return Version(number, loaded.detector, self._prior(store) or loaded.prior)
 
-    def judge_globally(self, version: Version, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    def judge_globally(self, version: Version, asked: Sequence[ScoreRequest]) -> list[dict[str, Any]]:
         """Judge each reading as the first of a station that nobody knows."""
         from models.scoring.shard_state import ShardState
 
@@ -106,7 +108,7 @@ class Judge:
         incoming = _incoming(asked, [str(number) for number in range(len(asked))])
         return self._shown(version.detector, state.take(incoming).blocks)
 
-    def judge_own(self, store: Store, version: Version, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    def judge_own(self, store: Store, version: Version, asked: Sequence[ScoreRequest]) -> list[dict[str, Any]]:
         """Judge each reading as the next one of its station. Nothing is learnt from it.
 
         Raises:
@@ -130,6 +132,43 @@ class Judge:
         names = tuple(sensor.name for sensor in self.sensors)
         stations = [str(one.station_id) for one in asked]
         return self._shown(version.detector, Blocks(names, np.concatenate(blocks)), stations)
+
+    def explain(self, store: Store, row: AnomalyRow) -> dict[str, Any]:
+        """Return `shap`, the share of each sensor in multiples of the limit, and `smallest_change`, which may be None.
+
+        Raises:
+            HTTPError: 409; the block or the version that judged is no longer kept.
+        """
+        from models.explanation.counterfactual import smallest_change
+        from models.explanation.shap_values import shap_values
+        from models.scoring.feature_block import unpack_rows
+
+        names = tuple(sensor.name for sensor in self.sensors)
+        try:
+            detector = self.version(store, row.model_version).detector
+            blocks = unpack_rows([row.block or b""], names)
+        except (NotFound, ArtefactRefused) as error:
+            raise _not_kept("not-explainable", row) from error
+        # Many sensors are sampled; asked twice, the answer is the same.
+        values = shap_values(detector, blocks, rng=np.random.default_rng(0))[0].tolist()
+        change = smallest_change(detector, blocks, self.sensors)[0]
+        return {
+            "shap": [{"name": name, "value": value} for name, value in zip(names, values, strict=True)],
+            "smallest_change": None if change is None else change._asdict(),
+        }
+
+    def replay(self, store: Store, row: AnomalyRow) -> Replayed:
+        """Judge an anomaly again, from its stored block.
+
+        Raises:
+            HTTPError: 409; the block or the version that judged is no longer kept.
+        """
+        from models.explanation.replay import replay
+
+        try:
+            return replay(self.version(store, row.model_version).detector, row.block or b"", self.sensors)
+        except (NotFound, ArtefactRefused) as error:
+            raise _not_kept("not-replayable", row) from error
 
     def _shown(self, detector: Detector, blocks: Blocks, stations: list[str] | None = None) -> list[dict[str, Any]]:
         from models.explanation.verdict_document import verdict_documents
@@ -170,12 +209,17 @@ def _loaded(store: Store, sha256: str) -> LoadedArtefact:
     return load(data, sha256)
 
 
+def _not_kept(kind: str, row: AnomalyRow) -> Exception:
+    said = f"Model version {row.model_version}, or this anomaly's block, is not kept in a form this release reads."
+    return refuse(409, kind, said)
+
+
 def _no_statistics(station_id: str) -> Exception:
     said = f'Station {station_id} has no statistics that this release reads; ask with "context": "global".'
     return refuse(404, "no-statistics", said)
 
 
-def _incoming(asked: Sequence[Asked], station_ids: list[str]) -> Incoming:
+def _incoming(asked: Sequence[ScoreRequest], station_ids: list[str]) -> Incoming:
     from models.scoring.shard_state import Incoming
 
     event_ms = np.array([one.event_ms for one in asked], np.int64)

@@ -12,13 +12,13 @@ from apiflask.fields import Integer, String
 from flask import Response, g, jsonify
 
 from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
-from api.http.caching import revalidated
 from api.http.idempotency import HEADER, claim_key
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.opaque_ids import alarm_key_of
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse
 from api.http.query import STRICT, BoundedInteger, Choice, Moment, StationId, StrictQuery
+from api.http.request_hooks import revalidated
 from api.openapi import ok
 from api.representations.alarm_shapes import alarm_shown, state_now
 from api.representations.alarms import COMMENT_CHARACTERS, NAME_CHARACTERS

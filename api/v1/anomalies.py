@@ -10,19 +10,18 @@ from apiflask.fields import Integer, String
 from flask import Response, jsonify
 
 from api.http.bulkhead import Bulkhead
-from api.http.caching import revalidated
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.opaque_ids import identity_of
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse, refuse_parameter
 from api.http.query import STRICT, BoundedInteger, BoundedNumber, Choice, StationId, StrictQuery
+from api.http.request_hooks import revalidated
 from api.openapi import also, ok
 from api.representations.anomalies import anomaly_shown, rounded
 from api.representations.common import TEXT, ref
 from api.representations.elastic_lookout import elastic_record, lookout_record
 from api.services.context import Context
-from api.services.scoring_service import Judge
-from api.v1.explained import explained
+from api.services.scoring_service import ScoringService
 from api.v1.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
 from storage.driver.session import Store
 from storage.tables import anomalies
@@ -85,7 +84,7 @@ class Filters(NamedTuple):
         return (rounded(severity) or 0.0) >= self.min_severity
 
 
-def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
+def anomaly_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
     """The list and one anomaly."""
     routes = APIBlueprint("anomalies", __name__, url_prefix="/api/v1", tag="Anomalies")
     routes.after_request(revalidated)
@@ -139,7 +138,7 @@ def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
     def one(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
         row = found(store, anomaly_id)
-        more = explained(judge, store, row) if "explain" in query else {}
+        more = scoring.explain(store, row) if "explain" in query else {}
         return jsonify(shown(context, store, [row])[0] | more)
 
     return routes

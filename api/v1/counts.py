@@ -9,11 +9,10 @@ from apiflask import APIBlueprint
 from flask import Response, jsonify
 
 from api.http.bulkhead import Bulkhead
-from api.http.caching import revalidated
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.problems import refuse_parameter
-from api.http.query import STRICT, Choice, Duration
-from api.http.time_range import parse_duration
+from api.http.query import STRICT, Choice, Duration, parse_duration
+from api.http.request_hooks import revalidated
 from api.http.times import rfc3339
 from api.openapi import ok
 from api.representations.common import ref

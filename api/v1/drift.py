@@ -10,10 +10,10 @@ import msgspec
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from api.http.caching import revalidated
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.problems import refuse_parameter
 from api.http.query import STRICT
+from api.http.request_hooks import revalidated
 from api.http.times import rfc3339
 from api.openapi import ok
 from api.representations.common import FEEDBACK_VERDICTS, ref

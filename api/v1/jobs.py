@@ -11,9 +11,9 @@ from apiflask import APIBlueprint
 from flask import Response, g, jsonify, request
 
 from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
-from api.http.caching import revalidated
 from api.http.idempotency import HEADER, claim_key
 from api.http.problems import problem
+from api.http.request_hooks import revalidated
 from api.openapi import ok
 from api.representations.common import ref
 from api.representations.jobs import JOB_FILED

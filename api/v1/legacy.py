@@ -16,7 +16,7 @@ from api.openapi import ANOMALY_COUNT, latest_anomalies_schema, ok
 from api.representations.common import LEGACY_VERDICT, legacy_reading, ref
 from api.representations.drift import LEGACY_DRIFT
 from api.services.context import Context
-from api.services.scoring_service import Asked, Judge
+from api.services.scoring_service import ScoreRequest, ScoringService
 from api.v1.counts import Counter
 from api.v1.drift import DEFAULT_RANGE, drift_document
 from api.v1.jobs import filed_job
@@ -46,7 +46,7 @@ class CountQuery(StrictQuery):
     time_range = Duration(required=True)
 
 
-def legacy_routes(context: Context, counter: Counter, judge: Judge) -> APIBlueprint:
+def legacy_routes(context: Context, counter: Counter, scoring: ScoringService) -> APIBlueprint:
     """The thin aliases; each answer says that it is deprecated."""
     routes = APIBlueprint("legacy", __name__, url_prefix="/api", tag="Reference routes")
     sensors = context.settings.sensors
@@ -98,8 +98,8 @@ def legacy_routes(context: Context, counter: Counter, judge: Judge) -> APIBluepr
         values = tuple(value_of(document, sensor, fields[sensor.name]) for sensor in sensors)
         refuse_strays(document, list(fields.values()))
         store = context.store.get()
-        version = judge.champion(store)
-        (verdict,) = judge.judge_globally(version, [Asked(None, context.now_ms(), values)])
+        version = scoring.champion(store)
+        (verdict,) = scoring.judge_globally(version, [ScoreRequest(None, context.now_ms(), values)])
         return jsonify(
             {"is_anomaly": verdict["is_anomaly"], "features": document, "model_version": str(version.number)}
         )

@@ -13,7 +13,7 @@ from api.http.times import rfc3339
 from api.openapi import ok
 from api.representations.common import readings_to_judge, ref
 from api.services.context import Context
-from api.services.scoring_service import Asked, Judge
+from api.services.scoring_service import ScoreRequest, ScoringService
 from core.errors import InvalidReading
 from core.reading import SCHEMA_VERSION, STATION_ID, event_ms_of
 from core.sensors import Sensor
@@ -24,7 +24,7 @@ _COMMON = ["schema_version", "station_id", "event_time", "seq"]
 _INT64 = range(-(2**63), 2**63)
 
 
-def predict_routes(context: Context, judge: Judge) -> APIBlueprint:
+def predict_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
     """One route."""
     routes = APIBlueprint("predict", __name__, url_prefix="/api/v1", tag="Model")
 
@@ -38,16 +38,16 @@ def predict_routes(context: Context, judge: Judge) -> APIBlueprint:
         "unless given.",
         responses={200: ok("A verdict for each reading, in their order.", ref("Predicted"))},
     )
-    @takes(readings_to_judge(judge.sensors))
+    @takes(readings_to_judge(scoring.sensors))
     def predict() -> Response:
         document = json_object()
-        asked_context, readings = checked(document, judge.sensors, context.now_ms())
+        asked_context, readings = checked(document, scoring.sensors, context.now_ms())
         store = context.store.get()
-        version = judge.champion(store)
+        version = scoring.champion(store)
         if asked_context == "own":
-            verdicts = judge.judge_own(store, version, [reading for reading, _ in readings])
+            verdicts = scoring.judge_own(store, version, [reading for reading, _ in readings])
         else:
-            verdicts = judge.judge_globally(version, [reading for reading, _ in readings])
+            verdicts = scoring.judge_globally(version, [reading for reading, _ in readings])
         return jsonify(
             {
                 "model": {"name": context.settings.model_name, "version": str(version.number)},
@@ -64,7 +64,7 @@ def predict_routes(context: Context, judge: Judge) -> APIBlueprint:
 
 def checked(
     document: dict[str, Any], sensors: tuple[Sensor, ...], now_ms: int
-) -> tuple[str, list[tuple[Asked, int | None]]]:
+) -> tuple[str, list[tuple[ScoreRequest, int | None]]]:
     """The context of a body, and its readings with their seq.
 
     Raises:
@@ -88,7 +88,7 @@ def checked(
 
 def _reading(
     given: Any, sensors: tuple[Sensor, ...], now_ms: int, context: str, pointer: str
-) -> tuple[Asked, int | None]:
+) -> tuple[ScoreRequest, int | None]:
     if not isinstance(given, dict):
         raise refuse_body(pointer.rstrip("/"), "wrong_type", f"{shown(given)} is no reading; expected an object")
     refuse_strays(given, [*_COMMON, *(sensor.name for sensor in sensors)], pointer)
@@ -100,7 +100,7 @@ def _reading(
     if seq is not None and (type(seq) is not int or seq not in _INT64):
         raise _wrong(pointer, "seq", given, "a 64-bit integer")
     values = tuple(value_of(given, sensor, sensor.name, pointer) for sensor in sensors)
-    return Asked(station_id, _moment(given, now_ms, pointer), values), seq
+    return ScoreRequest(station_id, _moment(given, now_ms, pointer), values), seq
 
 
 def value_of(given: dict[str, Any], sensor: Sensor, name: str, pointer: str = "") -> float:

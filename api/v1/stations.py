@@ -11,11 +11,11 @@ from apiflask.fields import Integer, String
 from flask import Response, jsonify
 
 from api.http.bulkhead import Bulkhead
-from api.http.caching import revalidated
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse
 from api.http.query import STRICT, BoundedInteger, Choice, StrictQuery
+from api.http.request_hooks import revalidated
 from api.openapi import also, ok
 from api.representations.anomalies import minute_shown, reading_shown, station_shown
 from api.representations.common import TEXT, ref

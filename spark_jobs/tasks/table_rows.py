@@ -17,10 +17,8 @@ from models.scoring.feature_block import pack_row
 from storage.driver.session import connected
 from storage.tables.anomalies import AnomalyRow, write_anomalies
 from storage.tables.feature_samples import SampleRow, write_samples
-from storage.tables.minute_columns import MinuteColumns, write_minute_columns
-from storage.tables.minutes import MinuteRow, SensorMinute, write_minutes
-from storage.tables.reading_columns import ReadingColumns, write_reading_columns
-from storage.tables.readings import ReadingRow, write_readings
+from storage.tables.minutes import MinuteColumns, MinuteRow, SensorMinute, write_minute_columns, write_minutes
+from storage.tables.readings import ReadingColumns, ReadingRow, write_reading_columns, write_readings
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.statistics import StatisticsRow, write_statistics
 
