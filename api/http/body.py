@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import request
+from msgspec import Struct
 
 from api.http.problems import escaped, refuse, refuse_value
+from api.representations.common import Schema, schema_of
 from core.reading import MAX_DEPTH, nesting
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -21,11 +23,11 @@ class _Doubled(ValueError):
     """A member that is there twice; its name is the argument."""
 
 
-def takes(schema: dict[str, Any]) -> Callable[[View], View]:
+def takes(schema: Schema | type[Struct]) -> Callable[[View], View]:
     """Declare the JSON body of a view; `api.openapi` shows it."""
 
     def mark(view: View) -> View:
-        view.request_body = schema  # type: ignore[attr-defined]
+        view.request_body = schema_of(schema)  # type: ignore[attr-defined]
         return view
 
     return mark

@@ -19,9 +19,9 @@ class Interval(NamedTuple):
     start_ms: int
     end_ms: int
 
-    def shown(self) -> dict[str, str]:
-        """As the answers echo it."""
-        return {"start": rfc3339(self.start_ms), "end": rfc3339(self.end_ms)}
+    def shown(self) -> tuple[str, str]:
+        """Start and end as the answers echo them."""
+        return rfc3339(self.start_ms), rfc3339(self.end_ms)
 
 
 class IntervalQuery(StrictQuery):

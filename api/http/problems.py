@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, g
 from werkzeug.datastructures import Headers
 
 from api.http.constants import PROBLEM_MIMETYPE, PROBLEM_TYPE_PREFIX
 from api.http.store_connection import StoreProvider
+from api.representations.health import Problem
 from core.errors import NotFound, Retryable, StationwatchError
 from storage.driver.retry import SchemaMissing
 
@@ -49,17 +51,15 @@ def problem(
         members: extension members, such as `errors`.
     """
     phrase = HTTPStatus(status).phrase
-    document = {
-        "type": PROBLEM_TYPE_PREFIX + (kind or phrase.lower().replace(" ", "-")),
-        "title": phrase,
-        "status": status,
-        "detail": detail or _DETAILS.get(status, phrase + "."),
-        "instance": g.get("request_id", ""),
-        **members,
-    }
-    return current_app.response_class(
-        current_app.json.dumps(document), status=status, headers=dict(headers or {}), mimetype=PROBLEM_MIMETYPE
+    document = Problem(
+        type=PROBLEM_TYPE_PREFIX + (kind or phrase.lower().replace(" ", "-")),
+        title=phrase,
+        status=status,
+        detail=detail or _DETAILS.get(status, phrase + "."),
+        instance=g.get("request_id", ""),
     )
+    body = current_app.json.dumps(msgspec.to_builtins(document) | members)
+    return current_app.response_class(body, status=status, headers=dict(headers or {}), mimetype=PROBLEM_MIMETYPE)
 
 
 def refuse(status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> HTTPError:

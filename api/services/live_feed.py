@@ -18,7 +18,7 @@ import msgspec
 
 from api.http.store_connection import STORE_AWAY
 from api.http.times import rfc3339
-from api.representations.anomalies import anomaly_shown
+from api.representations.anomalies import Anomaly
 from api.services.context import Context
 from core.errors import StoreUnavailable
 from core.station_silence import is_stale
@@ -174,7 +174,7 @@ class LiveFeed:
         for row in rows:
             place = row.kafka_partition, row.kafka_offset
             position = {**position, place[0]: place[1] + 1}
-            text = event("anomaly", anomaly_shown(row, self._model_name, feedback=None))
+            text = event("anomaly", Anomaly.from_row(row, self._model_name, feedback=None))
             made.append(Frame(text, position, place, row.station_id, row.severity))
         return made
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 
 from api.http.limits import time_stopped
 from api.http.problems import refuse
-from api.representations.anomalies import judged_shown, said_of
+from api.representations.anomalies import Judged, ShapValue, SmallestChange
+from api.representations.predictions import Verdict
 from api.services.context import Context
 from core.errors import ArtefactRefused, NotFound, StateRefused
 from core.sensors import Sensor
@@ -100,7 +102,7 @@ class ScoringService:
                 del self._loaded[next(iter(self._loaded))]
         return Version(number, loaded.detector, self._prior(store) or loaded.prior)
 
-    def judge_globally(self, version: Version, asked: Sequence[ScoreRequest]) -> list[dict[str, Any]]:
+    def judge_globally(self, version: Version, asked: Sequence[ScoreRequest]) -> list[Verdict]:
         """Judge each reading as the first of a station that nobody knows."""
         from models.scoring.shard_state import ShardState
 
@@ -108,7 +110,7 @@ class ScoringService:
         incoming = _incoming(asked, [str(number) for number in range(len(asked))])
         return self._shown(version.detector, state.take(incoming).blocks)
 
-    def judge_own(self, store: Store, version: Version, asked: Sequence[ScoreRequest]) -> list[dict[str, Any]]:
+    def judge_own(self, store: Store, version: Version, asked: Sequence[ScoreRequest]) -> list[Verdict]:
         """Judge each reading as the next one of its station. Nothing is learnt from it.
 
         Raises:
@@ -133,8 +135,8 @@ class ScoringService:
         stations = [str(one.station_id) for one in asked]
         return self._shown(version.detector, Blocks(names, np.concatenate(blocks)), stations)
 
-    def explain(self, store: Store, row: AnomalyRow) -> dict[str, Any]:
-        """Return `shap`, the share of each sensor in multiples of the limit, and `smallest_change`, which may be None.
+    def explain(self, store: Store, row: AnomalyRow) -> tuple[list[ShapValue], SmallestChange | None]:
+        """Return the exact share of each sensor, and the smallest change that would have been normal, if there is one.
 
         Raises:
             HTTPError: 409; the block or the version that judged is no longer kept.
@@ -152,10 +154,8 @@ class ScoringService:
         # Many sensors are sampled; asked twice, the answer is the same.
         values = shap_values(detector, blocks, rng=np.random.default_rng(0))[0].tolist()
         change = smallest_change(detector, blocks, self.sensors)[0]
-        return {
-            "shap": [{"name": name, "value": value} for name, value in zip(names, values, strict=True)],
-            "smallest_change": None if change is None else change._asdict(),
-        }
+        shares = [ShapValue(name, value) for name, value in zip(names, values, strict=True)]
+        return shares, None if change is None else SmallestChange(*change)
 
     def replay(self, store: Store, row: AnomalyRow) -> Replayed:
         """Judge an anomaly again, from its stored block.
@@ -170,21 +170,13 @@ class ScoringService:
         except (NotFound, ArtefactRefused) as error:
             raise _not_kept("not-replayable", row) from error
 
-    def _shown(self, detector: Detector, blocks: Blocks, stations: list[str] | None = None) -> list[dict[str, Any]]:
+    def _shown(self, detector: Detector, blocks: Blocks, stations: list[str] | None = None) -> list[Verdict]:
         from models.explanation.verdict_document import verdict_documents
 
         verdicts = detector.judge(blocks, stations)
         documents = verdict_documents(detector, blocks, verdicts, self.sensors)
         return [
-            {
-                **judged_shown(
-                    float(verdicts.score[row]),
-                    float(verdicts.severity[row]),
-                    int(verdicts.flags[row]),
-                    said_of(document),
-                ),
-                "late": bool(int(verdicts.flags[row]) & Flag.LATE),
-            }
+            _verdict(float(verdicts.score[row]), float(verdicts.severity[row]), int(verdicts.flags[row]), document)
             for row, document in enumerate(documents)
         ]
 
@@ -199,6 +191,11 @@ class ScoringService:
             data = artefacts.get_artefact(store, identity.prior_sha256)[1]
             self._priors[identity.prior_sha256] = Prior.from_bytes(data)
         return self._priors[identity.prior_sha256]
+
+
+def _verdict(score: float, severity: float, flags: int, document: str | bytes) -> Verdict:
+    judged = msgspec.structs.asdict(Judged.from_verdict(score, severity, flags, document))
+    return Verdict(**judged, late=bool(flags & Flag.LATE))
 
 
 def _loaded(store: Store, sha256: str) -> LoadedArtefact:

@@ -20,9 +20,15 @@ from api.http.problems import refuse
 from api.http.query import STRICT, BoundedInteger, Choice, Moment, StationId, StrictQuery
 from api.http.request_hooks import revalidated
 from api.openapi import ok
-from api.representations.alarm_shapes import alarm_shown, state_now
-from api.representations.alarms import COMMENT_CHARACTERS, NAME_CHARACTERS
-from api.representations.common import ref
+from api.representations.alarms import (
+    NAME_CHARACTERS,
+    Alarm,
+    AlarmActionGiven,
+    Alarms,
+    AlarmShelvingGiven,
+    state_now,
+)
+from api.representations.anomalies import COMMENT_CHARACTERS
 from api.services.context import Context
 from core.alarm import OPEN_STATES, STATES, Action, Done, IllegalAction, check_legal
 from core.errors import InvalidReading
@@ -66,7 +72,7 @@ def alarm_routes(context: Context) -> APIBlueprint:
         description="Without an interval: what is open now. With one, or for `state=cleared` or `any` (then the last "
         f"{DEFAULT_RANGE}): alarms that began in it. A page may be short, even empty, and still have a "
         "`next_page_token`.",
-        responses={200: ok("One page.", ref("Alarms"))},
+        responses={200: ok("One page.", Alarms)},
     )
     def listed(query: dict[str, Any]) -> Response:
         store, now_ms = context.store.get(), context.now_ms()
@@ -74,26 +80,24 @@ def alarm_routes(context: Context) -> APIBlueprint:
         rows, place = _rows(store, page, query)
         actions = actions_of(store, (row.key for row in rows))
         fits = _filter(query, now_ms)
-        documents = [
-            alarm_shown(row, actions.get(row.key, []), now_ms) for row in rows if fits(row, actions.get(row.key, []))
-        ]
-        document: dict[str, Any] = {"alarms": documents}
+        shown = ((row, actions.get(row.key, [])) for row in rows)
+        document = Alarms([Alarm.from_row(row, done, now_ms) for row, done in shown if fits(row, done)])
         if page.end_ms:
-            document |= Interval(page.start_ms, page.end_ms).shown()
+            document.start, document.end = Interval(page.start_ms, page.end_ms).shown()
         if place is not None:
-            document["next_page_token"] = tokens.sign(store, page._replace(place=place), query)
+            document.next_page_token = tokens.sign(store, page._replace(place=place), query)
         return jsonify(document)
 
     @routes.get("/alarms/<opaque:alarm_id>")
     @routes.input(StrictQuery, location="query", arg_name="query", unknown=STRICT)
-    @routes.doc(summary="One alarm", responses={200: ok("The alarm.", ref("Alarm"))})
+    @routes.doc(summary="One alarm", responses={200: ok("The alarm.", Alarm)})
     def one(alarm_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
         row = _found(store, alarm_id)
-        return jsonify(alarm_shown(row, actions_of(store, [row.key]).get(row.key, []), context.now_ms()))
+        return jsonify(Alarm.from_row(row, actions_of(store, [row.key]).get(row.key, []), context.now_ms()))
 
-    def action(name: Action, said: str, schema: str) -> None:
-        @takes(ref(schema))
+    def action(name: Action, said: str, body: type[AlarmActionGiven]) -> None:
+        @takes(body)
         def view(alarm_id: str) -> Response:
             return _act(context, alarm_id, name)
 
@@ -102,13 +106,13 @@ def alarm_routes(context: Context) -> APIBlueprint:
             summary=said,
             description=f"409 where the alarm's state does not allow it. With an `{HEADER}` a request that is sent "
             "again, because its answer was lost, changes nothing.",
-            responses={200: ok("The alarm as it is now.", ref("Alarm"))},
+            responses={200: ok("The alarm as it is now.", Alarm)},
         )(view)
         routes.add_url_rule(f"/alarms/<opaque:alarm_id>:{name}", name, documented, methods=["POST"])
 
-    action("acknowledge", "Say that somebody looks after an alarm", "AlarmActionGiven")
-    action("shelve", "Put an alarm aside for a while, at most 24 hours; it returns by itself", "AlarmShelvingGiven")
-    action("clear", "Say that an alarm is dealt with", "AlarmActionGiven")
+    action("acknowledge", "Say that somebody looks after an alarm", AlarmActionGiven)
+    action("shelve", "Put an alarm aside for a while, at most 24 hours; it returns by itself", AlarmShelvingGiven)
+    action("clear", "Say that an alarm is dealt with", AlarmActionGiven)
     return routes
 
 
@@ -184,7 +188,7 @@ def _act(context: Context, alarm_id: str, name: Action) -> Response:
             break
     else:
         raise refuse(409, "conflict", "Others act on this alarm right now; look at it and try again.")
-    return jsonify(alarm_shown(row, actions, context.now_ms()))
+    return jsonify(Alarm.from_row(row, actions, context.now_ms()))
 
 
 def _refuse_illegal(row: AlarmRow, actions: list[ActionRow], wanted: Done) -> None:

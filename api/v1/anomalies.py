@@ -16,10 +16,11 @@ from api.http.paging import Page, PageTokens
 from api.http.problems import refuse, refuse_parameter
 from api.http.query import STRICT, BoundedInteger, BoundedNumber, Choice, StationId, StrictQuery
 from api.http.request_hooks import revalidated
-from api.openapi import also, ok
-from api.representations.anomalies import anomaly_shown, rounded
-from api.representations.common import TEXT, ref
-from api.representations.elastic_lookout import elastic_record, lookout_record
+from api.openapi import ok
+from api.representations import fields
+from api.representations.anomalies import Anomalies, Anomaly
+from api.representations.common import either, rounded
+from api.representations.elastic_lookout import ElasticRecord, LookoutRecord, Records
 from api.services.context import Context
 from api.services.scoring_service import ScoringService
 from api.v1.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
@@ -81,7 +82,7 @@ class Filters(NamedTuple):
 
     def _severe(self, severity: float) -> bool:
         # As it is shown: what is stored in 32 bits lies a little beside it.
-        return (rounded(severity) or 0.0) >= self.min_severity
+        return rounded(severity) >= self.min_severity
 
 
 def anomaly_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
@@ -102,9 +103,10 @@ def anomaly_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
         "place during the walk are met, others are not, none twice. Without an interval: the last 24 h. A range that "
         "ends now reaches 5 minutes ahead, as far as a station's clock may be.",
         responses={
-            200: also(
-                ok("One page; or the whole range as lines.", {"anyOf": [ref("Anomalies"), ref("Records")]}),
-                {NDJSON: ref("Anomaly"), CSV: TEXT},
+            200: ok(
+                "One page; or the whole range as lines.",
+                either(Anomalies, Records),
+                also={NDJSON: Anomaly, CSV: fields.TEXT},
             )
         },
     )
@@ -122,9 +124,9 @@ def anomaly_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
         page = page_asked(context, store, tokens, query)
         interval = Interval(page.start_ms, page.end_ms)
         rows, place = _page(store, filters_asked(context, query), interval, Place(*page.place), query["page_size"])
-        document = {**interval.shown(), **_formatted(shown(context, store, rows), asked)}
+        document = _formatted(shown(context, store, rows), asked, interval)
         if place is not None:
-            document["next_page_token"] = tokens.sign(store, page._replace(place=list(place)), query)
+            document.next_page_token = tokens.sign(store, page._replace(place=list(place)), query)
         return jsonify(document)
 
     @routes.get("/anomalies/<anomaly_id>")
@@ -133,13 +135,15 @@ def anomaly_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
         summary="One anomaly",
         description="`explain=shap` computes from the stored block with the model version that judged; 409 where one "
         "of them is no longer kept.",
-        responses={200: ok("The anomaly.", ref("Anomaly"))},
+        responses={200: ok("The anomaly.", Anomaly)},
     )
     def one(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
         row = found(store, anomaly_id)
-        more = scoring.explain(store, row) if "explain" in query else {}
-        return jsonify(shown(context, store, [row])[0] | more)
+        (document,) = shown(context, store, [row])
+        if "explain" in query:
+            document.shap, document.smallest_change = scoring.explain(store, row)
+        return jsonify(document)
 
     return routes
 
@@ -178,38 +182,38 @@ def found(store: Store, anomaly_id: str) -> AnomalyRow:
     return row
 
 
-def shown(context: Context, store: Store, rows: list[AnomalyRow]) -> list[dict[str, Any]]:
+def shown(context: Context, store: Store, rows: list[AnomalyRow]) -> list[Anomaly]:
     """Anomalies as documents, with what people said of them."""
     feedback = feedback_of(store, (row[:3] for row in rows))
     name = context.settings.model_name
-    return [anomaly_shown(row, name, feedback.get(row[:3])) for row in rows]
+    return [Anomaly.from_row(row, name, feedback.get(row[:3])) for row in rows]
 
 
-def _documents(context: Context, store: Store, filters: Filters, interval: Interval) -> Iterator[dict[str, Any]]:
+def _documents(context: Context, store: Store, filters: Filters, interval: Interval) -> Iterator[Anomaly]:
     """Every anomaly of an interval, a stretch of the walk at a time."""
     for stretch in filters.walk(store, interval.start_ms, Place(interval.end_ms), EXPORTED_AT_ONCE):
         yield from shown(context, store, [row for row in stretch.rows if filters.passes(row)])
 
 
-def _formatted(documents: list[dict[str, Any]], asked: Format) -> dict[str, Any]:
+def _formatted(anomalies: list[Anomaly], asked: Format, interval: Interval) -> Anomalies | Records:
+    start, end = interval.shown()
     if asked == "elastic":
-        return {"count": len(documents), "records": [elastic_record(one) for one in documents]}
+        return Records(start, end, len(anomalies), [ElasticRecord.from_anomaly(anomaly) for anomaly in anomalies])
     if asked == "lookout":
-        return {"count": len(documents), "records": [lookout_record(one) for one in documents]}
-    return {"anomalies": documents}
+        return Records(start, end, len(anomalies), [LookoutRecord.from_anomaly(anomaly) for anomaly in anomalies])
+    return Anomalies(start, end, anomalies)
 
 
-def _flat(document: dict[str, Any], sensors: list[str]) -> list[Any]:
+def _flat(anomaly: Anomaly, sensors: list[str]) -> list[Any]:
     """An anomaly as CSV columns."""
-    actual = {sensor.name: sensor.actual for sensor in document["sensors"]}
-    feedback = document["feedback"] or {"verdict": None}
+    actual = {sensor.name: sensor.actual for sensor in anomaly.sensors}
     return [
-        *(document[name] for name in _COLUMNS),
+        *(getattr(anomaly, name) for name in _COLUMNS),
         *(actual.get(name) for name in sensors),
-        " ".join(document["rules"]),
-        document["explanation"],
-        document["model"]["version"],
-        feedback["verdict"],
+        " ".join(anomaly.rules),
+        anomaly.explanation,
+        anomaly.model.version,
+        anomaly.feedback.verdict if anomaly.feedback else None,
     ]
 
 

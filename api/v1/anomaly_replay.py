@@ -9,13 +9,11 @@ from flask import Response, jsonify
 
 from api.http.query import STRICT, StrictQuery
 from api.openapi import ok
-from api.representations.anomalies import Said, judged_shown
-from api.representations.common import ref
+from api.representations.common import Model
+from api.representations.predictions import Replayed, compared
 from api.services.context import Context
 from api.services.scoring_service import ScoringService
 from api.v1.anomalies import found
-
-_COMPARED = ("is_anomaly", "score", "severity", "severity_class", "state", "rules")
 
 
 def replay_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
@@ -28,25 +26,20 @@ def replay_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
         summary="Compute a verdict again",
         description="From the stored block and the bytes of the model version that judged. 409 where one of them is "
         "no longer kept, or this release cannot read it.",
-        responses={200: ok("Both verdicts, and whether they are equal.", ref("Replayed"))},
+        responses={200: ok("Both verdicts, and whether they are equal.", Replayed)},
     )
     def replay(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
         row = found(store, anomaly_id)
         again = scoring.replay(store, row)
         return jsonify(
-            {
-                "id": anomaly_id,
-                "model": {"name": context.settings.model_name, "version": str(row.model_version)},
-                "stored": _compared(row.score, row.severity, row.flags),
-                "recomputed": _compared(again.score, again.severity, again.flags),
-                "equal": again.equals(row.score, row.flags),
-            }
+            Replayed(
+                id=anomaly_id,
+                model=Model(context.settings.model_name, str(row.model_version)),
+                stored=compared(row.score, row.severity, row.flags),
+                recomputed=compared(again.score, again.severity, again.flags),
+                equal=again.equals(row.score, row.flags),
+            )
         )
 
     return routes
-
-
-def _compared(score: float, severity: float, flags: int) -> dict[str, Any]:
-    shown = judged_shown(score, severity, flags, Said())
-    return {name: shown[name] for name in _COMPARED}

@@ -13,13 +13,12 @@ from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.problems import refuse_parameter
 from api.http.query import STRICT, Choice, Duration, parse_duration
 from api.http.request_hooks import revalidated
-from api.http.times import rfc3339
 from api.openapi import ok
-from api.representations.common import ref
+from api.representations.counts import Counts
 from api.services.context import Context
 from core.times import DAY_MS, MINUTE_MS
 from storage.driver.session import Store
-from storage.tables.anomaly_counts import GROUPS, NO_SENSOR, Counted, Group, TooManyCounts, counted
+from storage.tables.anomaly_counts import GROUPS, Counted, Group, TooManyCounts, counted
 from storage.tables.recounting import counts_hold_since, kept_before
 
 LONG_COUNTS = 2
@@ -72,7 +71,7 @@ def count_routes(context: Context, counter: Counter) -> APIBlueprint:
         summary="How many anomalies",
         description="By event time, exact. Steps begin at multiples of `step` since 1970 in UTC. `group_by=sensor` "
         "counts an anomaly under the sensor that stands out. Without an interval: the last 24 h.",
-        responses={200: ok("The counts.", ref("Counts"))},
+        responses={200: ok("The counts.", Counts)},
     )
     def counts(query: dict[str, Any]) -> Response:
         return context.answers.get("counts", query, lambda: answer(query))
@@ -86,7 +85,7 @@ def count_routes(context: Context, counter: Counter) -> APIBlueprint:
         except TooManyCounts as error:
             said = f"{error} are more than one answer holds; choose a longer step or a shorter interval"
             raise refuse_parameter("step", "too_many", said) from error
-        return jsonify(_document(interval, query.get("step"), step_ms, group, found))
+        return jsonify(Counts.from_counted(interval, query.get("step"), step_ms, group, found))
 
     return routes
 
@@ -102,22 +101,3 @@ def _step(text: str | None, interval: Interval) -> int | None:
             "step", "too_many", f"step = '{text}' makes over {MOST_STEPS} steps; choose a longer one"
         )
     return step_ms
-
-
-def _document(
-    interval: Interval, step: str | None, step_ms: int | None, group: Group | None, found: Counted
-) -> dict[str, Any]:
-    steps = found.counts.shape[1]
-    groups = [
-        {"key": None if key == NO_SENSOR else key, "total": int(row.sum()), "counts": row.tolist()}
-        for key, row in zip(found.keys, found.counts, strict=True)
-    ]
-    return {
-        **interval.shown(),
-        "step": step,
-        "group_by": group,
-        "total": int(found.counts.sum()),
-        "times": [rfc3339(found.first_ms + at * (step_ms or 0)) for at in range(steps)],
-        "counts": found.counts.sum(axis=0).tolist(),
-        "groups": groups if group else [],
-    }

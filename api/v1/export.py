@@ -34,7 +34,7 @@ ABOUT_FORMATS = (
 _MIMETYPES: dict[str, Format] = {"application/json": "json", NDJSON: "ndjson", CSV: "csv"}
 _CHUNK_BYTES = 32 * 1024
 
-Documents = Iterable[dict[str, Any]]
+Documents = Iterable[msgspec.Struct]
 
 
 def format_asked(given: str | None) -> Format:

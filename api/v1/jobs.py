@@ -15,9 +15,7 @@ from api.http.idempotency import HEADER, claim_key
 from api.http.problems import problem
 from api.http.request_hooks import revalidated
 from api.openapi import ok
-from api.representations.common import ref
-from api.representations.jobs import JOB_FILED
-from api.representations.models import job_shown, models_document
+from api.representations.jobs import Job, JobFiled, Jobs, Models
 from api.services.context import Context
 from core.errors import NotFound
 from storage.tables import jobs, model_events
@@ -36,11 +34,11 @@ def job_routes(context: Context) -> APIBlueprint:
     routes = APIBlueprint("jobs", __name__, url_prefix="/api/v1", tag="Model")
     routes.after_request(revalidated)
     name = context.settings.model_name
-    filed = ok("Filed; `Location` says where to look.", ref("Job"))
+    filed = ok("Filed; `Location` says where to look.", Job)
 
     @routes.post("/jobs")
     @routes.doc(summary="Ask for a retraining", description=ABOUT, responses={202: filed})
-    @takes(JOB_FILED)
+    @takes(JobFiled)
     def file() -> Response:
         document = json_object()
         refuse_strays(document, ["kind"])
@@ -50,25 +48,25 @@ def job_routes(context: Context) -> APIBlueprint:
         return filed_job(context, RETRAIN, {})
 
     @routes.get("/jobs")
-    @routes.doc(summary="The last jobs, newest first", responses={200: ok("At most 50.", ref("Jobs"))})
+    @routes.doc(summary="The last jobs, newest first", responses={200: ok("At most 50.", Jobs)})
     def listed() -> Response:
-        return jsonify({"jobs": [job_shown(row) for row in jobs.jobs(context.store.get(), name)]})
+        return jsonify(Jobs([Job.from_row(row) for row in jobs.jobs(context.store.get(), name)]))
 
     @routes.get("/jobs/<job_id>")
-    @routes.doc(summary="One job", responses={200: ok("How far it is, or how it ended.", ref("Job"))})
+    @routes.doc(summary="One job", responses={200: ok("How far it is, or how it ended.", Job)})
     def one(job_id: str) -> Response:
         found = jobs.job(context.store.get(), name, job_id)
         if found is None:
             raise NotFound(f"job {job_id!r}")
-        return jsonify(job_shown(found))
+        return jsonify(Job.from_row(found))
 
     @routes.get("/models")
     @routes.doc(
         summary="Model versions, what decided about them, and which judges",
-        responses={200: ok("The last 100 versions and decisions, newest first.", ref("Models"))},
+        responses={200: ok("The last 100 versions and decisions, newest first.", Models)},
     )
     def models() -> Response:
-        return jsonify(models_document(context.store.get(), name, context.settings.readings_topic))
+        return jsonify(Models.read(context.store.get(), name, context.settings.readings_topic))
 
     @routes.post("/models/<string:version>:promote")
     @routes.doc(
@@ -128,7 +126,7 @@ def filed_job(context: Context, kind: str, params: dict[str, Any]) -> Response:
     )
     place = {"Location": f"/api/v1/jobs/{answer.job.job_id}"}
     if answer.mine:
-        response = jsonify(job_shown(answer.job))
+        response = jsonify(Job.from_row(answer.job))
         response.status_code = 202
         response.headers.update(place)
         return response

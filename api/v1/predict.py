@@ -5,21 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
 from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
 from api.http.times import rfc3339
 from api.openapi import ok
-from api.representations.common import readings_to_judge, ref
+from api.representations.common import Model
+from api.representations.predictions import (
+    CONTEXTS,
+    MOST_READINGS,
+    Predicted,
+    PredictedVerdict,
+    readings_to_judge,
+)
 from api.services.context import Context
 from api.services.scoring_service import ScoreRequest, ScoringService
 from core.errors import InvalidReading
 from core.reading import SCHEMA_VERSION, STATION_ID, event_ms_of
 from core.sensors import Sensor
 
-MOST_READINGS = 1000
-CONTEXTS = ("own", "global")
 _COMMON = ["schema_version", "station_id", "event_time", "seq"]
 _INT64 = range(-(2**63), 2**63)
 
@@ -36,7 +42,7 @@ def predict_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
         'stored (at most some 10 s old); `"global"`, the default, as the first of a station nobody knows, by the '
         "model's reference. Each is judged by itself: nothing is learnt from the others. `event_time` is now "
         "unless given.",
-        responses={200: ok("A verdict for each reading, in their order.", ref("Predicted"))},
+        responses={200: ok("A verdict for each reading, in their order.", Predicted)},
     )
     @takes(readings_to_judge(scoring.sensors))
     def predict() -> Response:
@@ -49,14 +55,14 @@ def predict_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
         else:
             verdicts = scoring.judge_globally(version, [reading for reading, _ in readings])
         return jsonify(
-            {
-                "model": {"name": context.settings.model_name, "version": str(version.number)},
-                "context": asked_context,
-                "verdicts": [
-                    {"station_id": one.station_id, "event_time": rfc3339(one.event_ms), "seq": seq, **verdict}
+            Predicted(
+                Model(context.settings.model_name, str(version.number)),
+                asked_context,
+                [
+                    PredictedVerdict(one.station_id, rfc3339(one.event_ms), seq, **msgspec.structs.asdict(verdict))
                     for (one, seq), verdict in zip(readings, verdicts, strict=True)
                 ],
-            }
+            )
         )
 
     return routes

@@ -17,7 +17,7 @@ from api.http import limits
 from api.http.body import json_object
 from api.http.interval import AHEAD_MS, resolve
 from api.http.opaque_ids import Identity, anomaly_id, identity_of
-from api.representations.anomalies import rounded
+from api.representations.common import rounded
 from api.v1.predict import checked
 from core.sensors import DEFAULT_SENSORS, Sensor
 from storage.tables.anomalies import leading_sensor
