@@ -23,7 +23,6 @@ from api.pages.strip import strip_of
 from api.pages.watch import PlantWatch
 from api.pages.words import catalogue
 from api.services.context import Context
-from api.v1.counts import Counter
 from core.errors import NotFound
 from storage.driver.session import Store
 from storage.tables.stream_progress import progress
@@ -42,7 +41,7 @@ def page_routes(context: Context) -> Blueprint:
     for words in (rfc3339, clock):
         pages.add_app_template_filter(words)
     pages.add_app_template_filter(lambda condition: condition.replace("-", " "), "words")
-    watch, counter = PlantWatch(context.settings.readings_topic), Counter(context)
+    watch = PlantWatch(context.settings.readings_topic)
     plants: SingleFlightCache[dict[str, Any]] = SingleFlightCache(PLANT_FRESH_SECONDS)
     plants_written: SingleFlightCache[bytes] = SingleFlightCache(PLANT_FRESH_SECONDS, kept=2)
     alarms_shown: SingleFlightCache[dict[str, Any]] = SingleFlightCache(PLANT_FRESH_SECONDS)
@@ -62,7 +61,7 @@ def page_routes(context: Context) -> Blueprint:
         )
 
     def strip_now(now_ms: int) -> dict[str, Any]:
-        return strips.get("strip", lambda: strip_of(counter, now_ms))
+        return strips.get("strip", lambda: strip_of(context.counter, now_ms))
 
     def alarms_look(store: Store, now_ms: int) -> dict[str, Any]:
         sign_ms = progress(store, context.settings.readings_topic).heartbeat_ms

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -16,8 +17,9 @@ from api.http.constants import FORM_POLICY
 from api.http.limits import BAD_TOKENS_A_MINUTE, Rate
 from api.http.problems import refuse
 from api.security.sessions import Sessions
-from api.security.tokens import KnownTokens, Role, hashed
-from core.settings import LOOPBACK, PREFIX
+from api.security.tokens import KnownTokens, Role, hashed, known_tokens
+from core.settings import LOOPBACK, PREFIX, Settings
+from storage.driver.session import Store
 
 _TOKEN_CHARACTERS = 512
 # A path of this site: no second slash or backslash, which browsers take for another site.
@@ -42,7 +44,7 @@ def role_needed(endpoint: str, method: str) -> Role:
     return Role.VIEWER if method in SAFE_METHODS else REQUIRED.get(endpoint, Role.OPERATOR)
 
 
-def register_auth(app: APIFlask, known: KnownTokens | None, sessions: Sessions, api_host: str) -> None:
+def register_auth(app: APIFlask, settings: Settings, store: Callable[[], Store]) -> None:
     """Find out who asks, and whether they may.
 
     A loopback API without tokens trusts whoever reaches it. A web page that resolves its own name to 127.0.0.1 reaches
@@ -50,14 +52,18 @@ def register_auth(app: APIFlask, known: KnownTokens | None, sessions: Sessions, 
 
     Args:
         app: the application.
-        known: whom to believe, None when there are no tokens.
-        sessions: of people who logged in with their token.
-        api_host: address of the server.
+        settings: where the tokens are, if there are any, and the address of the server.
+        store: the way to Cassandra.
+
+    Raises:
+        SettingsError: the tokens file cannot be used.
     """
     app.before_request(_refuse_foreign_pages)
+    known, sessions = known_tokens(settings, store), Sessions(store)
     if known is None:
-        app.before_request(lambda: _trust_this_machine(api_host))
+        app.before_request(lambda: _trust_this_machine(settings.api_host))
         return
+    app.register_blueprint(login_routes(known, sessions))
     bad_tokens = Rate(BAD_TOKENS_A_MINUTE, "tokens that are not known")
 
     @app.before_request

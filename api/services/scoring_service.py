@@ -14,9 +14,9 @@ from api.http.limits import time_stopped
 from api.http.problems import refuse
 from api.representations.anomalies import Judged, ShapValue, SmallestChange
 from api.representations.predictions import Verdict
-from api.services.context import Context
 from core.errors import ArtefactRefused, NotFound, StateRefused
 from core.sensors import Sensor
+from core.settings import Settings
 from core.verdict import Flag
 from storage.driver.session import Store
 from storage.tables import artefacts, stream_progress
@@ -59,10 +59,14 @@ class ScoreRequest(NamedTuple):
 
 
 class ScoringService:
-    """Loads versions as they are needed and keeps the last few."""
+    """Loads versions as they are needed and keeps the last few.
 
-    def __init__(self, context: Context) -> None:
-        self._settings = context.settings
+    Args:
+        settings: of this process.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._loaded: dict[str, LoadedArtefact] = {}
         self._loading = threading.Lock()
         self._priors: dict[str, Prior] = {}

@@ -22,7 +22,6 @@ from api.representations.anomalies import Anomalies, Anomaly
 from api.representations.common import either, rounded
 from api.representations.elastic_lookout import ElasticRecord, LookoutRecord, Records
 from api.services.context import Context
-from api.services.scoring_service import ScoringService
 from api.v1.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
 from storage.driver.session import Store
 from storage.tables import anomalies
@@ -85,7 +84,7 @@ class Filters(NamedTuple):
         return rounded(severity) >= self.min_severity
 
 
-def anomaly_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
+def anomaly_routes(context: Context) -> APIBlueprint:
     """The list and one anomaly."""
     routes = APIBlueprint("anomalies", __name__, url_prefix="/api/v1", tag="Anomalies")
     routes.after_request(revalidated)
@@ -142,7 +141,7 @@ def anomaly_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
         row = found(store, anomaly_id)
         (document,) = shown(context, store, [row])
         if "explain" in query:
-            document.shap, document.smallest_change = scoring.explain(store, row)
+            document.shap, document.smallest_change = context.scoring.explain(store, row)
         return jsonify(document)
 
     return routes

@@ -12,11 +12,10 @@ from api.openapi import ok
 from api.representations.common import Model
 from api.representations.predictions import Replayed, compared
 from api.services.context import Context
-from api.services.scoring_service import ScoringService
 from api.v1.anomalies import found
 
 
-def replay_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
+def replay_routes(context: Context) -> APIBlueprint:
     """One route."""
     routes = APIBlueprint("replay", __name__, url_prefix="/api/v1", tag="Anomalies")
 
@@ -31,7 +30,7 @@ def replay_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
     def replay(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
         row = found(store, anomaly_id)
-        again = scoring.replay(store, row)
+        again = context.scoring.replay(store, row)
         return jsonify(
             Replayed(
                 id=anomaly_id,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from api.http.bulkhead import Bulkhead
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.problems import refuse_parameter
 from api.http.query import STRICT, Choice, Duration, parse_duration
@@ -16,17 +14,10 @@ from api.http.request_hooks import revalidated
 from api.openapi import ok
 from api.representations.counts import Counts
 from api.services.context import Context
-from core.times import DAY_MS, MINUTE_MS
-from storage.driver.session import Store
-from storage.tables.anomaly_counts import GROUPS, Counted, Group, TooManyCounts, counted
-from storage.tables.recounting import counts_hold_since, kept_before
-
-LONG_COUNTS = 2
-"""A month that nobody counted before takes seconds of processor time; two at once leave room for others."""
+from core.times import MINUTE_MS
+from storage.tables.anomaly_counts import GROUPS, Group, TooManyCounts
 
 MOST_STEPS = 10_000
-TRUSTED_MS = 30_000
-"""How long ago past hours may have been known to be counted. Otherwise all is counted directly: slow, and right."""
 
 
 class CountsQuery(IntervalQuery):
@@ -36,31 +27,7 @@ class CountsQuery(IntervalQuery):
     group_by = Choice(*GROUPS)
 
 
-class Counter:
-    """Counts with what past hours are known to hold, a few long ones at a time."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._long = Bulkhead(LONG_COUNTS, "counts over more than a day")
-
-    def count(self, interval: Interval, step_ms: int | None, group: Group) -> Counted:
-        """Count the anomalies of an interval.
-
-        Raises:
-            HTTPError: 503; enough long counts are under way.
-        """
-        length = interval.end_ms - interval.start_ms
-        with self._long.place() if length > DAY_MS + MINUTE_MS * 10 else nullcontext():
-            store = self._context.store.get()
-            return counted(store, *interval, step_ms, group, self._kept_before(store))
-
-    def _kept_before(self, store: Store) -> int:
-        now = self._context.now_ms()
-        held = counts_hold_since(store, self._context.settings.readings_topic)
-        return kept_before(now) if held is not None and now - held < TRUSTED_MS else 0
-
-
-def count_routes(context: Context, counter: Counter) -> APIBlueprint:
+def count_routes(context: Context) -> APIBlueprint:
     """Counts of anomalies."""
     routes = APIBlueprint("counts", __name__, url_prefix="/api/v1", tag="Anomalies")
     routes.after_request(revalidated)
@@ -81,7 +48,7 @@ def count_routes(context: Context, counter: Counter) -> APIBlueprint:
         step_ms = _step(query.get("step"), interval)
         group: Group | None = query.get("group_by")
         try:
-            found = counter.count(interval, step_ms, group or "severity")
+            found = context.counter.count(interval, step_ms, group or "severity")
         except TooManyCounts as error:
             said = f"{error} are more than one answer holds; choose a longer step or a shorter interval"
             raise refuse_parameter("step", "too_many", said) from error

@@ -17,8 +17,7 @@ from api.representations.jobs import Job
 from api.representations.legacy import LEGACY_NAMES, LatestAnomalies, LegacyDrift, LegacyVerdict, OutliersCount
 from api.representations.predictions import legacy_reading
 from api.services.context import Context
-from api.services.scoring_service import ScoreRequest, ScoringService
-from api.v1.counts import Counter
+from api.services.scoring_service import ScoreRequest
 from api.v1.drift import DEFAULT_RANGE
 from api.v1.jobs import filed_job
 from api.v1.predict import value_of
@@ -42,10 +41,10 @@ class CountQuery(StrictQuery):
     time_range = Duration(required=True)
 
 
-def legacy_routes(context: Context, counter: Counter, scoring: ScoringService) -> APIBlueprint:
+def legacy_routes(context: Context) -> APIBlueprint:
     """The thin aliases; each answer says that it is deprecated."""
     routes = APIBlueprint("legacy", __name__, url_prefix="/api", tag="Reference routes")
-    sensors = context.settings.sensors
+    sensors, scoring = context.settings.sensors, context.scoring
     anomalies = LatestAnomalies(sensors)
     fields = {sensor: field for field, sensor in LEGACY_NAMES.items()}
     fields = {sensor.name: fields.get(sensor.name, sensor.name) for sensor in sensors}
@@ -78,7 +77,7 @@ def legacy_routes(context: Context, counter: Counter, scoring: ScoringService) -
     )
     def outliers_count(query: dict[str, Any]) -> Response:
         interval = resolve(query, context.now_ms(), query["time_range"])
-        found = int(counter.count(interval, None, "severity").counts.sum())
+        found = int(context.counter.count(interval, None, "severity").counts.sum())
         return jsonify(OutliersCount(query["time_range"], found))
 
     @routes.post("/predict")

@@ -21,7 +21,7 @@ from api.representations.predictions import (
     readings_to_judge,
 )
 from api.services.context import Context
-from api.services.scoring_service import ScoreRequest, ScoringService
+from api.services.scoring_service import ScoreRequest
 from core.errors import InvalidReading
 from core.reading import SCHEMA_VERSION, STATION_ID, event_ms_of
 from core.sensors import Sensor
@@ -30,8 +30,9 @@ _COMMON = ["schema_version", "station_id", "event_time", "seq"]
 _INT64 = range(-(2**63), 2**63)
 
 
-def predict_routes(context: Context, scoring: ScoringService) -> APIBlueprint:
+def predict_routes(context: Context) -> APIBlueprint:
     """One route."""
+    scoring = context.scoring
     routes = APIBlueprint("predict", __name__, url_prefix="/api/v1", tag="Model")
 
     @routes.post("/predict")
