@@ -11,7 +11,7 @@ from flask import Blueprint, Response, make_response, render_template
 from msgspec import Struct
 
 from api.http.constants import PROBLEM_MIMETYPE, SECURITY_HEADERS
-from api.representations.common import Schema, components, schema_of
+from api.representations.common import Schema, schema_of, schemas_of
 from api.representations.health import Problem
 from api.security.auth import PUBLIC_ENDPOINTS, role_needed
 
@@ -58,7 +58,7 @@ def register_openapi(app: APIFlask) -> None:
     @app.spec_processor  # type: ignore[arg-type]
     def complete(spec: dict[str, Any]) -> dict[str, Any]:
         problem = ok("A problem document.", Problem, PROBLEM_MIMETYPE)
-        spec["components"].setdefault("schemas", {}).update(components())
+        spec["components"].setdefault("schemas", {}).update(schemas_of())
         spec["security"] = [{"bearer": []}, {}]
         for path in spec["paths"].values():
             for operation in path.values():

@@ -43,7 +43,7 @@ def page_routes(context: Context) -> Blueprint:
     pages.add_app_template_filter(lambda condition: condition.replace("-", " "), "words")
     watch = PlantWatch(context.settings.readings_topic)
     plants: SingleFlightCache[dict[str, Any]] = SingleFlightCache(PLANT_FRESH_SECONDS)
-    plants_written: SingleFlightCache[bytes] = SingleFlightCache(PLANT_FRESH_SECONDS, kept=2)
+    plants_written: SingleFlightCache[bytes] = SingleFlightCache(PLANT_FRESH_SECONDS, most=2)
     alarms_shown: SingleFlightCache[dict[str, Any]] = SingleFlightCache(PLANT_FRESH_SECONDS)
     strips: SingleFlightCache[dict[str, Any]] = SingleFlightCache(STRIP_FRESH_SECONDS)
     history = StationHistory(context.settings.sensors)

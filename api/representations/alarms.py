@@ -32,12 +32,6 @@ class AlarmAction(Answer):
     by: Annotated[str | None, fields.about("who did it: the name given, or the role of the token")]
     comment: str
 
-    @classmethod
-    def from_row(cls, row: ActionRow) -> Self:
-        """What is stored."""
-        done = row.done
-        return cls(done.action, rfc3339(done.at_ms), time_or_none(done.until_ms), done.by, done.comment)
-
 
 class Alarm(Answer):
     """An episode that people handle."""
@@ -90,7 +84,7 @@ class Alarm(Answer):
             rules=rules_of(row.flags),
             explanation=row.sentence,
             action=Recommendation(row.action) if row.action else None,
-            actions=[AlarmAction.from_row(action) for action in actions],
+            actions=[AlarmAction.of(action.done, time=rfc3339(action.done.at_ms)) for action in actions],
         )
 
 

@@ -30,14 +30,14 @@ class Answer(msgspec.Struct):
         """The answer that shows a stored row.
 
         Args:
-            row: has every other member under its own name; a time `x_time` as `x_ms`, in ms since the epoch.
+            row: has every other member under its own name; a time `x` or `x_time` as `x_ms`, in ms since the epoch.
             members: those that are shown in another way than they are stored.
         """
         for name in cls.__struct_fields__:
-            if name not in members and name.endswith("_time"):
-                members[name] = time_or_none(getattr(row, name.removesuffix("time") + "ms"))
-            elif name not in members and hasattr(row, name):
+            if name not in members and hasattr(row, name):
                 members[name] = getattr(row, name)
+            elif name not in members and hasattr(row, time_ms := f"{name.removesuffix('_time')}_ms"):
+                members[name] = time_or_none(getattr(row, time_ms))
         return cls(**members)
 
 
@@ -95,14 +95,9 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def components() -> dict[str, Schema]:
-    """The schemas of all answers that are referred to, and of what they hold, by name."""
-    return schemas_of(*_referenced.values())
-
-
 def schemas_of(*kinds: type[msgspec.Struct]) -> dict[str, Schema]:
-    """The schemas of these answers and of what they hold, by name."""
-    _, schemas = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
+    """The schemas of these answers, or of all that are referred to, and of what they hold, by name."""
+    _, schemas = msgspec.json.schema_components(kinds or _referenced.values(), ref_template=_REFERENCE)
     unclosed = {kind.__name__ for kind in OpenAnswer.__subclasses__()}
     return {name: _completed(schema, closed=name not in unclosed) for name, schema in sorted(schemas.items())}
 

@@ -28,11 +28,6 @@ class DriftWindow(Answer):
     start: fields.Time
     end: fields.Time
 
-    @classmethod
-    def from_window(cls, window: stored.WindowDrift) -> Self:
-        """What is stored."""
-        return cls.of(window, start=rfc3339(window.start_ms), end=rfc3339(window.end_ms))
-
 
 class DriftReport(Answer):
     """One check, whole."""
@@ -50,7 +45,7 @@ class DriftReport(Answer):
     @classmethod
     def from_report(cls, report: stored.DriftReport) -> Self:
         """What is stored."""
-        windows = [DriftWindow.from_window(window) for window in report.windows]
+        windows = [DriftWindow.of(window) for window in report.windows]
         return cls.of(report, model_version=str(report.model_version), windows=windows)
 
 

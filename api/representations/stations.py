@@ -105,9 +105,8 @@ class SensorMinute(Answer):
     @classmethod
     def from_stored(cls, stored: StoredMinute) -> Self:
         """What is stored; all but `mean` and `readings` in 32 bits."""
-        minimum, mean, maximum, readings, lower, typical, upper = stored
-        band = rounded(lower), rounded(typical), rounded(upper)
-        return cls(rounded(minimum), mean, rounded(maximum), readings, *band)
+        least, mean, most, readings, *band = stored
+        return cls(rounded(least), mean, rounded(most), readings, *[rounded(edge) for edge in band])
 
 
 class Minute(Answer):

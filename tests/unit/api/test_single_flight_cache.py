@@ -65,7 +65,7 @@ def test_a_failure_is_told_and_not_kept() -> None:
 
 def test_only_so_many_are_kept() -> None:
     """Breaks when every question anybody ever asked stays in memory."""
-    shared, numbers = SingleFlightCache[int](600.0, kept=2), iter(range(9))
+    shared, numbers = SingleFlightCache[int](600.0, most=2), iter(range(9))
     for key in "abc":
         shared.get(key, lambda: next(numbers))
     assert shared.get("c", lambda: next(numbers)) == 2
