@@ -81,7 +81,7 @@ def _roles(app: APIFlask, paths: dict[str, Any]) -> Iterator[tuple[str, str, str
 
 
 def _bodies(app: APIFlask) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield path template, method and schema of each view that takes a body; see `api.http.body.takes`."""
+    """Yield path template, method and schema of each view that takes a body; see `api.http.body.declare_body`."""
     for rule in app.url_map.iter_rules():
         schema = getattr(app.view_functions[rule.endpoint], "request_body", None)
         if schema is not None:

@@ -19,7 +19,7 @@ class Interval(NamedTuple):
     start_ms: int
     end_ms: int
 
-    def shown(self) -> tuple[str, str]:
+    def times(self) -> tuple[str, str]:
         """Start and end as the answers echo them."""
         return rfc3339(self.start_ms), rfc3339(self.end_ms)
 

@@ -69,7 +69,7 @@ def refuse(status: int, kind: str, detail: str, headers: Mapping[str, str] | Non
 
 def refuse_parameter(name: str, code: str, detail: str) -> HTTPError:
     """The exception that ends a request with 422 for one query parameter; to be raised."""
-    return refuse_value(f"/query/{escaped(name)}", code, detail)
+    return refuse_value(f"/query/{escape_pointer(name)}", code, detail)
 
 
 def refuse_value(pointer: str, code: str, detail: str) -> HTTPError:
@@ -108,9 +108,9 @@ def _field_errors(detail: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         for field, messages in fields.items():
             for message in messages:
                 known = message if isinstance(message, dict) else {"code": "invalid", "detail": str(message)}
-                yield {"pointer": f"/{location}/{escaped(str(field))}", **known}
+                yield {"pointer": f"/{location}/{escape_pointer(str(field))}", **known}
 
 
-def escaped(field: str) -> str:
+def escape_pointer(field: str) -> str:
     """A JSON pointer's token (RFC 6901)."""
     return field.replace("~", "~0").replace("/", "~1")

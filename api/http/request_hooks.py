@@ -86,7 +86,7 @@ def _finish(response: Response) -> Response:
     return response
 
 
-def revalidated(response: Response) -> Response:
+def add_etag(response: Response) -> Response:
     """Give a whole 200 of a GET its ETag, and answer 304 when the client holds the same. For `after_request`."""
     if request.method not in ("GET", "HEAD") or response.status_code != 200 or response.is_streamed:
         return response

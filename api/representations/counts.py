@@ -43,7 +43,7 @@ class Counts(Answer):
             CountGroup(None if key == NO_SENSOR else key, int(row.sum()), row.tolist())
             for key, row in zip(found.keys, found.counts, strict=True)
         ]
-        start, end = interval.shown()
+        start, end = interval.times()
         return cls(
             start,
             end,

@@ -11,14 +11,14 @@ from apiflask import APIBlueprint
 from apiflask.fields import Integer, String
 from flask import Response, g, jsonify
 
-from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
+from api.http.body import declare_body, json_object, quote, refuse_body, refuse_strays
 from api.http.idempotency import HEADER, claim_key
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.opaque_ids import alarm_key_of
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse
 from api.http.query import STRICT, BoundedInteger, Choice, Moment, StationId, StrictQuery
-from api.http.request_hooks import revalidated
+from api.http.request_hooks import add_etag
 from api.openapi import ok
 from api.representations.alarms import (
     NAME_CHARACTERS,
@@ -62,7 +62,7 @@ class AlarmsQuery(IntervalQuery):
 def alarm_routes(context: Context) -> APIBlueprint:
     """The list, one alarm, and what can be done with it."""
     routes = APIBlueprint("alarms", __name__, url_prefix="/api/v1", tag="Alarms")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
     tokens = PageTokens("alarms")
 
     @routes.get("/alarms")
@@ -76,14 +76,14 @@ def alarm_routes(context: Context) -> APIBlueprint:
     )
     def listed(query: dict[str, Any]) -> Response:
         store, now_ms = context.store.get(), context.now_ms()
-        page = _page_asked(store, tokens, query, now_ms)
+        page = _read_page(store, tokens, query, now_ms)
         rows, place = _rows(store, page, query)
         actions = actions_of(store, (row.key for row in rows))
         fits = _filter(query, now_ms)
         shown = ((row, actions.get(row.key, [])) for row in rows)
         document = Alarms([Alarm.from_row(row, done, now_ms) for row, done in shown if fits(row, done)])
         if page.end_ms:
-            document.start, document.end = Interval(page.start_ms, page.end_ms).shown()
+            document.start, document.end = Interval(page.start_ms, page.end_ms).times()
         if place is not None:
             document.next_page_token = tokens.sign(store, page._replace(place=place), query)
         return jsonify(document)
@@ -93,11 +93,11 @@ def alarm_routes(context: Context) -> APIBlueprint:
     @routes.doc(summary="One alarm", responses={200: ok("The alarm.", Alarm)})
     def one(alarm_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        row = _found(store, alarm_id)
+        row = _find_alarm(store, alarm_id)
         return jsonify(Alarm.from_row(row, actions_of(store, [row.key]).get(row.key, []), context.now_ms()))
 
     def action(name: Action, said: str, body: type[AlarmActionGiven]) -> None:
-        @takes(body)
+        @declare_body(body)
         def view(alarm_id: str) -> Response:
             return _act(context, alarm_id, name)
 
@@ -116,7 +116,7 @@ def alarm_routes(context: Context) -> APIBlueprint:
     return routes
 
 
-def _page_asked(store: Store, tokens: PageTokens, query: dict[str, Any], now_ms: int) -> Page:
+def _read_page(store: Store, tokens: PageTokens, query: dict[str, Any], now_ms: int) -> Page:
     """Where to begin; an interval of (0, 0) asks for what is open now."""
     if "page_token" in query:
         return tokens.read(store, query["page_token"], query)
@@ -155,7 +155,7 @@ def _filter(query: dict[str, Any], now_ms: int) -> Callable[[AlarmRow, Iterable[
     return fits
 
 
-def _found(store: Store, alarm_id: str) -> AlarmRow:
+def _find_alarm(store: Store, alarm_id: str) -> AlarmRow:
     """The alarm of this id.
 
     Raises:
@@ -171,9 +171,9 @@ def _found(store: Store, alarm_id: str) -> AlarmRow:
 def _act(context: Context, alarm_id: str, name: Action) -> Response:
     """Do what a request asks, once."""
     document = json_object()
-    wanted = _checked(document, name, context.now_ms())
+    wanted = _parse_action(document, name, context.now_ms())
     store = context.store.get()
-    row = _found(store, alarm_id)
+    row = _find_alarm(store, alarm_id)
     request_key = claim_key(store, msgspec.json.encode(document, order="sorted"))
     # Two people may do the same in the same millisecond: what tells their rows apart must be one's own.
     request_id = request_key or uuid.uuid4().hex
@@ -205,7 +205,7 @@ def _refuse_illegal(row: AlarmRow, actions: list[ActionRow], wanted: Done) -> No
         raise refuse_body("until", "out_of_range", f"until: {error}") from None
 
 
-def _checked(document: dict[str, Any], name: Action, now_ms: int) -> Done:
+def _parse_action(document: dict[str, Any], name: Action, now_ms: int) -> Done:
     """What a body asks for.
 
     Raises:
@@ -222,7 +222,7 @@ def _checked(document: dict[str, Any], name: Action, now_ms: int) -> Done:
 def _text(document: dict[str, Any], name: str, longest: int) -> str:
     text = document.get(name, "")
     if not isinstance(text, str) or len(text) > longest:
-        raise refuse_body(name, "wrong_type", f"{name} is {shown(text)}; expected text of at most {longest} characters")
+        raise refuse_body(name, "wrong_type", f"{name} is {quote(text)}; expected text of at most {longest} characters")
     return text
 
 
@@ -233,5 +233,5 @@ def _until(document: dict[str, Any]) -> int:
             return event_ms_of(given)
     except InvalidReading:
         pass
-    said = "is missing" if given is None else f"is {shown(given)}"
+    said = "is missing" if given is None else f"is {quote(given)}"
     raise refuse_body("until", "bad_time", f"until {said}; expected {Moment.EXPECTED}")

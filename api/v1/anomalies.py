@@ -15,14 +15,14 @@ from api.http.opaque_ids import identity_of
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse, refuse_parameter
 from api.http.query import STRICT, BoundedInteger, BoundedNumber, Choice, StationId, StrictQuery
-from api.http.request_hooks import revalidated
+from api.http.request_hooks import add_etag
 from api.openapi import ok
 from api.representations import fields
 from api.representations.anomalies import Anomalies, Anomaly
 from api.representations.common import either, rounded
 from api.representations.elastic_lookout import ElasticRecord, LookoutRecord, Records
 from api.services.context import Context
-from api.v1.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
+from api.v1.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, choose_format, refuse_token, stream_lines
 from storage.driver.session import Store
 from storage.tables import anomalies
 from storage.tables.anomalies import AnomalyRow, leading_sensor
@@ -87,7 +87,7 @@ class Filters(NamedTuple):
 def anomaly_routes(context: Context) -> APIBlueprint:
     """The list and one anomaly."""
     routes = APIBlueprint("anomalies", __name__, url_prefix="/api/v1", tag="Anomalies")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
     tokens = PageTokens("anomalies")
     exports = Bulkhead(EXPORTS, "exports")
     names = [sensor.name for sensor in context.settings.sensors]
@@ -110,20 +110,20 @@ def anomaly_routes(context: Context) -> APIBlueprint:
         },
     )
     def listed(query: dict[str, Any]) -> Response:
-        asked = format_asked(query.get("format"))
+        asked = choose_format(query.get("format"))
         if asked in ("ndjson", "csv"):
             refuse_token(query)
-            interval, filters = resolve(query, context.now_ms(), DEFAULT_RANGE), filters_asked(context, query)
+            interval, filters = resolve(query, context.now_ms(), DEFAULT_RANGE), read_filters(context, query)
             documents = _documents(context, context.store.get(), filters, interval)
-            return exported(documents, asked, header, lambda one: _flat(one, names), exports)
+            return stream_lines(documents, asked, header, lambda one: _flat(one, names), exports)
         return context.answers.get(f"anomalies as {asked}", query, lambda: page_of(query, asked))
 
     def page_of(query: dict[str, Any], asked: Format) -> Response:
         store = context.store.get()
-        page = page_asked(context, store, tokens, query)
+        page = read_page(context, store, tokens, query)
         interval = Interval(page.start_ms, page.end_ms)
-        rows, place = _page(store, filters_asked(context, query), interval, Place(*page.place), query["page_size"])
-        document = _formatted(shown(context, store, rows), asked, interval)
+        rows, place = _page(store, read_filters(context, query), interval, Place(*page.place), query["page_size"])
+        document = _formatted(show_anomalies(context, store, rows), asked, interval)
         if place is not None:
             document.next_page_token = tokens.sign(store, page._replace(place=list(place)), query)
         return jsonify(document)
@@ -138,8 +138,8 @@ def anomaly_routes(context: Context) -> APIBlueprint:
     )
     def one(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        row = found(store, anomaly_id)
-        (document,) = shown(context, store, [row])
+        row = find_anomaly(store, anomaly_id)
+        (document,) = show_anomalies(context, store, [row])
         if "explain" in query:
             document.shap, document.smallest_change = context.scoring.explain(store, row)
         return jsonify(document)
@@ -147,7 +147,7 @@ def anomaly_routes(context: Context) -> APIBlueprint:
     return routes
 
 
-def page_asked(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
+def read_page(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
     """The page that is asked for: where a token goes on, or the first one of the interval."""
     if "page_token" in query:
         return tokens.read(store, query["page_token"], query)
@@ -155,7 +155,7 @@ def page_asked(context: Context, store: Store, tokens: PageTokens, query: dict[s
     return Page([interval.end_ms], *interval)
 
 
-def filters_asked(context: Context, query: dict[str, Any]) -> Filters:
+def read_filters(context: Context, query: dict[str, Any]) -> Filters:
     """The filters of a request.
 
     Raises:
@@ -168,7 +168,7 @@ def filters_asked(context: Context, query: dict[str, Any]) -> Filters:
     return Filters(query.get("station_id"), query.get("sensor"), query.get("min_severity", 0.0))
 
 
-def found(store: Store, anomaly_id: str) -> AnomalyRow:
+def find_anomaly(store: Store, anomaly_id: str) -> AnomalyRow:
     """The anomaly of this id, with its block.
 
     Raises:
@@ -181,7 +181,7 @@ def found(store: Store, anomaly_id: str) -> AnomalyRow:
     return row
 
 
-def shown(context: Context, store: Store, rows: list[AnomalyRow]) -> list[Anomaly]:
+def show_anomalies(context: Context, store: Store, rows: list[AnomalyRow]) -> list[Anomaly]:
     """Anomalies as documents, with what people said of them."""
     feedback = feedback_of(store, (row[:3] for row in rows))
     name = context.settings.model_name
@@ -191,11 +191,11 @@ def shown(context: Context, store: Store, rows: list[AnomalyRow]) -> list[Anomal
 def _documents(context: Context, store: Store, filters: Filters, interval: Interval) -> Iterator[Anomaly]:
     """Every anomaly of an interval, a stretch of the walk at a time."""
     for stretch in filters.walk(store, interval.start_ms, Place(interval.end_ms), EXPORTED_AT_ONCE):
-        yield from shown(context, store, [row for row in stretch.rows if filters.passes(row)])
+        yield from show_anomalies(context, store, [row for row in stretch.rows if filters.passes(row)])
 
 
 def _formatted(anomalies: list[Anomaly], asked: Format, interval: Interval) -> Anomalies | Records:
-    start, end = interval.shown()
+    start, end = interval.times()
     if asked == "elastic":
         return Records(start, end, len(anomalies), [ElasticRecord.from_anomaly(anomaly) for anomaly in anomalies])
     if asked == "lookout":

@@ -8,12 +8,12 @@ import msgspec
 from apiflask import APIBlueprint
 from flask import Response, g, jsonify
 
-from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
+from api.http.body import declare_body, json_object, quote, refuse_body, refuse_strays
 from api.http.idempotency import HEADER, claim_key
 from api.openapi import ok
 from api.representations.anomalies import COMMENT_CHARACTERS, Feedback, FeedbackGiven
 from api.services.context import Context
-from api.v1.anomalies import found
+from api.v1.anomalies import find_anomaly
 from core.feedback import VERDICTS
 from storage.tables.feedback import FeedbackRow, put_feedback
 
@@ -29,12 +29,12 @@ def feedback_routes(context: Context) -> APIBlueprint:
         "answer was lost, changes nothing; the same key with another request is 409.",
         responses={201: ok("Stored.", Feedback)},
     )
-    @takes(FeedbackGiven)
+    @declare_body(FeedbackGiven)
     def feedback(anomaly_id: str) -> tuple[Response, int]:
         document = json_object()
-        verdict, comment = _checked(document)
+        verdict, comment = _parse_feedback(document)
         store = context.store.get()
-        row = found(store, anomaly_id)
+        row = find_anomaly(store, anomaly_id)
         claim_key(store, msgspec.json.encode(document, order="sorted"))
         role = g.get("role")
         given = FeedbackRow(
@@ -47,7 +47,7 @@ def feedback_routes(context: Context) -> APIBlueprint:
     return routes
 
 
-def _checked(document: dict[str, Any]) -> tuple[str, str]:
+def _parse_feedback(document: dict[str, Any]) -> tuple[str, str]:
     """Verdict and comment of a body.
 
     Raises:
@@ -57,9 +57,9 @@ def _checked(document: dict[str, Any]) -> tuple[str, str]:
     verdict, comment = document.get("verdict"), document.get("comment", "")
     if verdict not in VERDICTS:
         expected = ", ".join(VERDICTS)
-        given = "is missing" if "verdict" not in document else f"is {shown(verdict)}"
+        given = "is missing" if "verdict" not in document else f"is {quote(verdict)}"
         raise refuse_body("verdict", "unknown_value", f"verdict {given}; expected one of {expected}")
     if not isinstance(comment, str) or len(comment) > COMMENT_CHARACTERS:
-        said = f"comment is {shown(comment)}; expected text of at most {COMMENT_CHARACTERS} characters"
+        said = f"comment is {quote(comment)}; expected text of at most {COMMENT_CHARACTERS} characters"
         raise refuse_body("comment", "wrong_type", said)
     return str(verdict), comment

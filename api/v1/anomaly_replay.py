@@ -12,7 +12,7 @@ from api.openapi import ok
 from api.representations.common import Model
 from api.representations.predictions import Replayed, compared
 from api.services.context import Context
-from api.v1.anomalies import found
+from api.v1.anomalies import find_anomaly
 
 
 def replay_routes(context: Context) -> APIBlueprint:
@@ -29,7 +29,7 @@ def replay_routes(context: Context) -> APIBlueprint:
     )
     def replay(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        row = found(store, anomaly_id)
+        row = find_anomaly(store, anomaly_id)
         again = context.scoring.replay(store, row)
         return jsonify(
             Replayed(

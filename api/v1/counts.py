@@ -10,7 +10,7 @@ from flask import Response, jsonify
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.problems import refuse_parameter
 from api.http.query import STRICT, Choice, Duration, parse_duration
-from api.http.request_hooks import revalidated
+from api.http.request_hooks import add_etag
 from api.openapi import ok
 from api.representations.counts import Counts
 from api.services.context import Context
@@ -30,7 +30,7 @@ class CountsQuery(IntervalQuery):
 def count_routes(context: Context) -> APIBlueprint:
     """Counts of anomalies."""
     routes = APIBlueprint("counts", __name__, url_prefix="/api/v1", tag="Anomalies")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
 
     @routes.get("/counts")
     @routes.input(CountsQuery, location="query", arg_name="query", unknown=STRICT)

@@ -10,7 +10,7 @@ from flask import Response, jsonify
 from api.http.interval import IntervalQuery, resolve
 from api.http.problems import refuse_parameter
 from api.http.query import STRICT
-from api.http.request_hooks import revalidated
+from api.http.request_hooks import add_etag
 from api.openapi import ok
 from api.representations.drift import Drift
 from api.services.context import Context
@@ -23,7 +23,7 @@ LONGEST_MS = 31 * DAY_MS
 def drift_routes(context: Context) -> APIBlueprint:
     """The newest report, and the checks of an interval in short."""
     routes = APIBlueprint("drift", __name__, url_prefix="/api/v1", tag="Model")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
 
     @routes.get("/drift")
     @routes.input(IntervalQuery, location="query", arg_name="query", unknown=STRICT)

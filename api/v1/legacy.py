@@ -8,7 +8,7 @@ from apiflask import APIBlueprint
 from apiflask.fields import Integer
 from flask import Response, jsonify
 
-from api.http.body import json_object, refuse_strays, takes
+from api.http.body import declare_body, json_object, refuse_strays
 from api.http.interval import resolve
 from api.http.query import STRICT, BoundedInteger, Duration, StrictQuery
 from api.openapi import ok
@@ -19,7 +19,7 @@ from api.representations.predictions import legacy_reading
 from api.services.context import Context
 from api.services.scoring_service import ScoreRequest
 from api.v1.drift import DEFAULT_RANGE
-from api.v1.jobs import filed_job
+from api.v1.jobs import file_and_show
 from api.v1.predict import value_of
 from storage.tables.anomaly_scan import latest
 from storage.tables.jobs import RETRAIN
@@ -88,7 +88,7 @@ def legacy_routes(context: Context) -> APIBlueprint:
         responses={200: ok("The verdict, and the values as they were sent.", LegacyVerdict)},
         deprecated=True,
     )
-    @takes(legacy_reading({fields[sensor.name]: sensor for sensor in sensors}))
+    @declare_body(legacy_reading({fields[sensor.name]: sensor for sensor in sensors}))
     def legacy_predict() -> Response:
         document = json_object()
         values = tuple(value_of(document, sensor, fields[sensor.name]) for sensor in sensors)
@@ -118,7 +118,7 @@ def legacy_routes(context: Context) -> APIBlueprint:
         deprecated=True,
     )
     def check_drift_retrain() -> Response:
-        return filed_job(context, RETRAIN, {})
+        return file_and_show(context, RETRAIN, {})
 
     @routes.after_request
     def deprecated(response: Response) -> Response:

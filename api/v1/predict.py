@@ -9,7 +9,7 @@ import msgspec
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
+from api.http.body import declare_body, json_object, quote, refuse_body, refuse_strays
 from api.http.times import rfc3339
 from api.openapi import ok
 from api.representations.common import Model
@@ -45,10 +45,10 @@ def predict_routes(context: Context) -> APIBlueprint:
         "unless given.",
         responses={200: ok("A verdict for each reading, in their order.", Predicted)},
     )
-    @takes(readings_to_judge(scoring.sensors))
+    @declare_body(readings_to_judge(scoring.sensors))
     def predict() -> Response:
         document = json_object()
-        asked_context, readings = checked(document, scoring.sensors, context.now_ms())
+        asked_context, readings = parse_request(document, scoring.sensors, context.now_ms())
         store = context.store.get()
         version = scoring.champion(store)
         if asked_context == "own":
@@ -69,7 +69,7 @@ def predict_routes(context: Context) -> APIBlueprint:
     return routes
 
 
-def checked(
+def parse_request(
     document: dict[str, Any], sensors: tuple[Sensor, ...], now_ms: int
 ) -> tuple[str, list[tuple[ScoreRequest, int | None]]]:
     """The context of a body, and its readings with their seq.
@@ -79,14 +79,14 @@ def checked(
     """
     context = document.get("context", "global")
     if context not in CONTEXTS:
-        raise refuse_body("context", "unknown_value", f"context is {shown(context)}; expected one of own, global")
+        raise refuse_body("context", "unknown_value", f"context is {quote(context)}; expected one of own, global")
     if "readings" not in document:
         one = {name: value for name, value in document.items() if name != "context"}
         return context, [_reading(one, sensors, now_ms, context, "")]
     refuse_strays(document, ["context", "readings"])
     readings = document["readings"]
     if not isinstance(readings, list) or not 1 <= len(readings) <= MOST_READINGS:
-        found = f"{len(readings)} of them" if isinstance(readings, list) else shown(readings)
+        found = f"{len(readings)} of them" if isinstance(readings, list) else quote(readings)
         raise refuse_body("readings", "out_of_range", f"readings: {found}; expected a list of 1 to {MOST_READINGS}")
     return context, [
         _reading(one, sensors, now_ms, context, f"readings/{place}/") for place, one in enumerate(readings)
@@ -97,7 +97,7 @@ def _reading(
     given: Any, sensors: tuple[Sensor, ...], now_ms: int, context: str, pointer: str
 ) -> tuple[ScoreRequest, int | None]:
     if not isinstance(given, dict):
-        raise refuse_body(pointer.rstrip("/"), "wrong_type", f"{shown(given)} is no reading; expected an object")
+        raise refuse_body(pointer.rstrip("/"), "wrong_type", f"{quote(given)} is no reading; expected an object")
     refuse_strays(given, [*_COMMON, *(sensor.name for sensor in sensors)], pointer)
     if given.get("schema_version", SCHEMA_VERSION) is not SCHEMA_VERSION:
         raise _wrong(pointer, "schema_version", given, f"{SCHEMA_VERSION}")
@@ -132,7 +132,7 @@ def value_of(given: dict[str, Any], sensor: Sensor, name: str, pointer: str = ""
     low, high = sensor.hard
     if not low <= value <= high:
         raise refuse_body(
-            f"{pointer}{name}", "out_of_physics", f"{name} is {shown(value)}; possible is {low:g}…{high:g}"
+            f"{pointer}{name}", "out_of_physics", f"{name} is {quote(value)}; possible is {low:g}…{high:g}"
         )
     return float(value)
 
@@ -155,6 +155,6 @@ def _moment(given: dict[str, Any], now_ms: int, pointer: str) -> int:
 
 
 def _wrong(pointer: str, name: str, given: dict[str, Any], expected: str) -> Exception:
-    found = f"is {shown(given[name])}" if name in given else "is absent"
+    found = f"is {quote(given[name])}" if name in given else "is absent"
     code = "wrong_value" if name in given else "missing"
     return refuse_body(f"{pointer}{name}", code, f"{name} {found}; expected {expected}")

@@ -15,13 +15,13 @@ from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse
 from api.http.query import STRICT, BoundedInteger, Choice, StrictQuery
-from api.http.request_hooks import revalidated
+from api.http.request_hooks import add_etag
 from api.openapi import ok
 from api.representations import fields
 from api.representations.common import either
 from api.representations.stations import Minute, Reading, Readings, Station, Stations
 from api.services.context import Context
-from api.v1.export import ABOUT_LINES, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
+from api.v1.export import ABOUT_LINES, CSV, EXPORTS, NDJSON, Format, choose_format, refuse_token, stream_lines
 from core.errors import NotFound
 from core.reading import STATION_ID
 from core.sensors import Sensor
@@ -57,7 +57,7 @@ class ReadingsQuery(IntervalQuery):
 def station_routes(context: Context) -> APIBlueprint:
     """Stations and their readings."""
     routes = APIBlueprint("stations", __name__, url_prefix="/api/v1", tag="Stations")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
     sensors = context.settings.sensors
     groups = StationGroups(context.settings.station_groups)
     exports = Bulkhead(EXPORTS, "exports")
@@ -91,7 +91,7 @@ def station_routes(context: Context) -> APIBlueprint:
     @routes.doc(summary="One station", responses={200: ok("The station.", Station)})
     def one(station_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        return jsonify(show(known(store, station_id), stale(store)))
+        return jsonify(show(find_station(store, station_id), stale(store)))
 
     @routes.get("/stations/<station_id>/readings")
     @routes.input(ReadingsQuery, location="query", arg_name="query", unknown=STRICT)
@@ -110,21 +110,21 @@ def station_routes(context: Context) -> APIBlueprint:
     )
     def readings(station_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        row = known(store, station_id)
+        row = find_station(store, station_id)
         asked = {**query, "station_id": station_id}
-        page = _page_asked(context, store, reading_tokens, asked)
+        page = _read_page(context, store, reading_tokens, asked)
         interval = Interval(page.start_ms, page.end_ms)
-        wanted = format_asked(query.get("format"))
+        wanted = choose_format(query.get("format"))
         if wanted in ("ndjson", "csv"):
             refuse_token(query)
-            return _exported(store, row, interval, sensors, query["resolution"], wanted, exports)
+            return _stream_range(store, row, interval, sensors, query["resolution"], wanted, exports)
         if query["resolution"] == "raw":
             found, place = readings_page(store, station_id, ReadingPlace(*page.place), page.end_ms, query["page_size"])
             left = list(place) if place else None
             shown: list[Any] = [Reading.from_row(reading, sensors) for reading in found]
         else:
             shown, left = _minutes(store, row, page, query["page_size"])
-        document = Readings(station_id, *interval.shown(), query["resolution"], shown)
+        document = Readings(station_id, *interval.times(), query["resolution"], shown)
         if left is not None:
             document.next_page_token = reading_tokens.sign(store, page._replace(place=left), asked)
         return jsonify(document)
@@ -132,7 +132,7 @@ def station_routes(context: Context) -> APIBlueprint:
     return routes
 
 
-def known(store: Store, station_id: str) -> StationRow:
+def find_station(store: Store, station_id: str) -> StationRow:
     """The station.
 
     Raises:
@@ -146,7 +146,7 @@ def known(store: Store, station_id: str) -> StationRow:
     raise refuse(404, "not-found", "There is no station with this id.")
 
 
-def _page_asked(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
+def _read_page(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
     if "page_token" in query:
         return tokens.read(store, query["page_token"], query)
     interval = resolve(query, context.now_ms(), DEFAULT_RANGE)
@@ -160,7 +160,7 @@ def _minutes(store: Store, row: StationRow, page: Page, size: int) -> tuple[list
     return shown, [found[-1][0].minute_ms + MINUTE_MS] if len(found) == size else None
 
 
-def _exported(
+def _stream_range(
     store: Store,
     row: StationRow,
     interval: Interval,
@@ -174,10 +174,10 @@ def _exported(
     if resolution == "raw":
         readings = (Reading.from_row(one, sensors) for one in readings_of(store, row.station_id, *interval))
         header = ["event_time", "seq", *names, *_JUDGED_COLUMNS, "rules", "model_version"]
-        return exported(readings, wanted, header, lambda one: _flat_reading(one, names), exports)
+        return stream_lines(readings, wanted, header, lambda one: _flat_reading(one, names), exports)
     minutes = (Minute.from_row(one, closed) for one, closed in station_minutes(store, row, *interval))
     header = ["time", "closed", "readings", *(f"{name}_{column}" for name in names for column in SensorMinute._fields)]
-    return exported(minutes, wanted, header, lambda one: _flat_minute(one, names), exports)
+    return stream_lines(minutes, wanted, header, lambda one: _flat_minute(one, names), exports)
 
 
 def _flat_reading(reading: Reading, names: list[str]) -> list[Any]:
