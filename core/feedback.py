@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-FALSE_POSITIVE, TRUE_POSITIVE = "false_positive", "true_positive"
+TRUE_POSITIVE, FALSE_POSITIVE, EXPECTED = "true_positive", "false_positive", "expected"
+VERDICTS = (TRUE_POSITIVE, FALSE_POSITIVE, EXPECTED)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import request
+from msgspec import Struct
 
-from api.http.problems import escaped, refuse, refuse_value
+from api.http.problems import escape_pointer, refuse, refuse_value
+from api.representations.common import Schema, schema_of
 from core.reading import MAX_DEPTH, nesting
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -21,11 +23,11 @@ class _Doubled(ValueError):
     """A member that is there twice; its name is the argument."""
 
 
-def takes(schema: dict[str, Any]) -> Callable[[View], View]:
+def declare_body(schema: Schema | type[Struct]) -> Callable[[View], View]:
     """Declare the JSON body of a view; `api.openapi` shows it."""
 
     def mark(view: View) -> View:
-        view.request_body = schema  # type: ignore[attr-defined]
+        view.request_body = schema_of(schema)  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -54,7 +56,7 @@ def json_object() -> dict[str, Any]:
         )
         json.dumps(document, ensure_ascii=False).encode()
     except _Doubled as error:
-        raise refuse_body("", "repeated", f"the member {shown(error.args[0])} is given twice; expected once") from None
+        raise refuse_body("", "repeated", f"the member {quote(error.args[0])} is given twice; expected once") from None
     except OverflowError:
         raise refuse_body("", "not_finite", "a number of the body does not fit a 64-bit float") from None
     except UnicodeEncodeError:
@@ -62,7 +64,7 @@ def json_object() -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise refuse(400, "malformed-json", "The body is not JSON in UTF-8.") from None
     if not isinstance(document, dict):
-        raise refuse_body("", "wrong_type", f"the body is {shown(document)}; expected an object")
+        raise refuse_body("", "wrong_type", f"the body is {quote(document)}; expected an object")
     return document
 
 
@@ -79,11 +81,11 @@ def refuse_strays(document: dict[str, Any], known: list[str], pointer: str = "")
     """
     for name in document:
         if name not in known:
-            said = f"{shown(name)} is unknown; expected {', '.join(known)}"
-            raise refuse_body(f"{pointer}{escaped(name[:_SHOWN_CHARACTERS])}", "unknown", said)
+            said = f"{quote(name)} is unknown; expected {', '.join(known)}"
+            raise refuse_body(f"{pointer}{escape_pointer(name[:_SHOWN_CHARACTERS])}", "unknown", said)
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """A value for a message: JSON, and never long."""
     text = json.dumps(value, ensure_ascii=True)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

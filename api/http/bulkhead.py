@@ -1,4 +1,4 @@
-"""A wall between dear requests and all others: they may not occupy every thread of the server."""
+"""A wall between expensive requests and all others: they may not occupy every thread of the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RETRY_AFTER_SECONDS = 5
 
 
 class Bulkhead:
-    """A few places for one kind of dear request.
+    """A few places for one kind of expensive request.
 
     Args:
         places: how many may run at once.

@@ -9,7 +9,7 @@ from flask import g, request
 
 from api.http.problems import refuse
 from storage.driver.session import Store
-from storage.tables.idempotency import claim
+from storage.tables.api_tokens import claim_request
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
@@ -31,6 +31,6 @@ def claim_key(store: Store, document: bytes) -> str:
         raise refuse(422, "bad-idempotency-key", f"{HEADER}: expected 1 to 128 visible ASCII characters.")
     whose = hashlib.sha256(str(g.get("caller", "")).encode()).hexdigest()[:16]
     fingerprint = hashlib.sha256(b"\n".join([request.method.encode(), request.path.encode(), document])).hexdigest()
-    if not claim(store, f"{whose}:{key}", fingerprint):
+    if not claim_request(store, f"{whose}:{key}", fingerprint):
         raise refuse(409, "idempotency-key-reused", f"This {HEADER} came with another request within the last day.")
     return f"{whose}:{key}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from api.http.problems import refuse_parameter
-from api.http.query import Duration, Moment, StrictQuery
-from api.http.time_range import LONGEST_MS, parse_duration
+from api.http.query import LONGEST_MS, Duration, Moment, StrictQuery, parse_duration
 from api.http.times import rfc3339
 
 AHEAD_MS = 5 * 60_000 + 1
@@ -20,9 +19,9 @@ class Interval(NamedTuple):
     start_ms: int
     end_ms: int
 
-    def shown(self) -> dict[str, str]:
-        """As the answers echo it."""
-        return {"start": rfc3339(self.start_ms), "end": rfc3339(self.end_ms)}
+    def times(self) -> tuple[str, str]:
+        """Start and end as the answers echo them."""
+        return rfc3339(self.start_ms), rfc3339(self.end_ms)
 
 
 class IntervalQuery(StrictQuery):

@@ -98,7 +98,7 @@ def register_limits(app: APIFlask, per_minute: int) -> None:
 
 
 def check_time() -> None:
-    """Asked before each statement to Cassandra.
+    """ScoreRequest before each statement to Cassandra.
 
     Raises:
         HTTPError: 503; the request at hand has had its time.

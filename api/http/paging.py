@@ -13,7 +13,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from api.http.problems import refuse
 from storage.driver.session import Store
-from storage.tables.secrets import shared_secret
+from storage.tables.api_tokens import shared_secret
 
 _NAME = "page-tokens"
 
@@ -35,7 +35,7 @@ class PageTokens:
 
     def sign(self, store: Store, page: Page, query: Mapping[str, Any]) -> str:
         """The token that goes on with `query` at `page`."""
-        return str(self._signer_of(store).dumps([*page, _fixed(query)]))
+        return str(self._signer_of(store).dumps([*page, _filters_of(query)]))
 
     def read(self, store: Store, token: str, query: Mapping[str, Any]) -> Page:
         """What a token says.
@@ -53,7 +53,7 @@ class PageTokens:
             raise refuse(
                 400, "bad-page-token", "page_token is not one that this address gave; begin without it."
             ) from None
-        if filters != _fixed(query):
+        if filters != _filters_of(query):
             said = "page_token belongs to a request with other parameters; repeat those, or begin without it."
             raise refuse(400, "bad-page-token", said)
         return Page(place, start_ms, end_ms)
@@ -64,6 +64,6 @@ class PageTokens:
         return self._signer
 
 
-def _fixed(query: Mapping[str, Any]) -> dict[str, Any]:
+def _filters_of(query: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that must stay the same from page to page."""
     return {name: query[name] for name in sorted(query) if name not in ("page_token", "page_size")}

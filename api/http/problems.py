@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from apiflask import APIFlask, HTTPError
 from flask import Response, current_app, g
 from werkzeug.datastructures import Headers
 
 from api.http.constants import PROBLEM_MIMETYPE, PROBLEM_TYPE_PREFIX
 from api.http.store_connection import StoreProvider
+from api.representations.health import Problem
 from core.errors import NotFound, Retryable, StationwatchError
 from storage.driver.retry import SchemaMissing
 
@@ -49,17 +51,15 @@ def problem(
         members: extension members, such as `errors`.
     """
     phrase = HTTPStatus(status).phrase
-    document = {
-        "type": PROBLEM_TYPE_PREFIX + (kind or phrase.lower().replace(" ", "-")),
-        "title": phrase,
-        "status": status,
-        "detail": detail or _DETAILS.get(status, phrase + "."),
-        "instance": g.get("request_id", ""),
-        **members,
-    }
-    return current_app.response_class(
-        current_app.json.dumps(document), status=status, headers=dict(headers or {}), mimetype=PROBLEM_MIMETYPE
+    document = Problem(
+        type=PROBLEM_TYPE_PREFIX + (kind or phrase.lower().replace(" ", "-")),
+        title=phrase,
+        status=status,
+        detail=detail or _DETAILS.get(status, phrase + "."),
+        instance=g.get("request_id", ""),
     )
+    body = current_app.json.dumps(msgspec.to_builtins(document) | members)
+    return current_app.response_class(body, status=status, headers=dict(headers or {}), mimetype=PROBLEM_MIMETYPE)
 
 
 def refuse(status: int, kind: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> HTTPError:
@@ -69,7 +69,7 @@ def refuse(status: int, kind: str, detail: str, headers: Mapping[str, str] | Non
 
 def refuse_parameter(name: str, code: str, detail: str) -> HTTPError:
     """The exception that ends a request with 422 for one query parameter; to be raised."""
-    return refuse_value(f"/query/{escaped(name)}", code, detail)
+    return refuse_value(f"/query/{escape_pointer(name)}", code, detail)
 
 
 def refuse_value(pointer: str, code: str, detail: str) -> HTTPError:
@@ -98,7 +98,7 @@ def register_problems(app: APIFlask, store: StoreProvider) -> None:
     @app.errorhandler(Retryable)
     @app.errorhandler(SchemaMissing)
     def store_away(error: StationwatchError) -> Response:
-        store.doubt(error)
+        store.mark_suspect(error)
         return problem(503, "store-unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
@@ -108,9 +108,9 @@ def _field_errors(detail: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         for field, messages in fields.items():
             for message in messages:
                 known = message if isinstance(message, dict) else {"code": "invalid", "detail": str(message)}
-                yield {"pointer": f"/{location}/{escaped(str(field))}", **known}
+                yield {"pointer": f"/{location}/{escape_pointer(str(field))}", **known}
 
 
-def escaped(field: str) -> str:
+def escape_pointer(field: str) -> str:
     """A JSON pointer's token (RFC 6901)."""
     return field.replace("~", "~0").replace("/", "~1")

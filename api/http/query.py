@@ -10,7 +10,6 @@ from apiflask import Schema
 from apiflask.fields import Float, Integer, String
 from marshmallow import RAISE, ValidationError, pre_load
 
-from api.http.time_range import EXPECTED, BadDuration, parse_duration
 from core.errors import InvalidReading
 from core.reading import STATION_ID, event_ms_of
 
@@ -20,6 +19,49 @@ STRICT = RAISE
 _INTEGER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _SHOWN_CHARACTERS = 60
+UNITS_MS = {
+    "y": 365 * 86_400_000,
+    "w": 7 * 86_400_000,
+    "d": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1000,
+    "ms": 1,
+}
+"""Milliseconds of each unit, longest first: the order in which a duration may name them."""
+
+LONGEST_MS = 90 * 86_400_000
+EXPECTED_DURATION = (
+    "a duration such as 5m, 4h, 1h30m or 30d: longest unit first (y w d h m s ms), each once, above 0 and at most 90d"
+)
+
+# Twelve digits hold 90 days in any unit with room to spare; more would only make Python parse huge integers.
+_DURATION = re.compile("".join(f"(?:([0-9]{{1,12}}){unit})?" for unit in UNITS_MS), re.ASCII)
+
+
+class BadDuration(ValueError):
+    """The text is no duration of the grammar, or one out of bounds."""
+
+
+def parse_duration(text: str) -> int:
+    """Read a duration of the Prometheus grammar, strictly.
+
+    Args:
+        text: such as `1h30m`; ASCII digits only, no sign, no fraction, no blanks.
+
+    Returns:
+        Milliseconds, in 1…90 days.
+
+    Raises:
+        BadDuration: anything else; the message says what is expected.
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        raise BadDuration(f"expected {EXPECTED_DURATION}")
+    total = sum(int(number) * unit for number, unit in zip(match.groups(default="0"), UNITS_MS.values(), strict=True))
+    if not 0 < total <= LONGEST_MS:
+        raise BadDuration(f"expected {EXPECTED_DURATION}")
+    return total
 
 
 class StrictQuery(Schema):
@@ -57,15 +99,15 @@ class Duration(String):
     """A `time_range`; kept as written, since the answer echoes it."""
 
     def __init__(self, **options: Any) -> None:
-        metadata = {"description": EXPECTED, "examples": ["1h"], **options.pop("metadata", {})}
-        messages: Any = {"required": _missing("time_range", EXPECTED)}
+        metadata = {"description": EXPECTED_DURATION, "examples": ["1h"], **options.pop("metadata", {})}
+        messages: Any = {"required": _missing("time_range", EXPECTED_DURATION)}
         super().__init__(metadata=metadata, error_messages=messages, **options)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> str:
         try:
             parse_duration(value)
         except BadDuration as error:
-            raise _refused("bad_duration", attr, value, EXPECTED) from error
+            raise _refused("bad_duration", attr, value, EXPECTED_DURATION) from error
         return str(value)
 
 

@@ -1,4 +1,4 @@
-"""Answers that several askers are given together.
+"""Values and answers that are made once for all who ask for the same at the same moment.
 
 Many screens ask for the same thing at the same moment: it is read from Cassandra and written as JSON once.
 """
@@ -16,11 +16,11 @@ from flask import Response, current_app
 from api.http.problems import refuse
 
 Value = TypeVar("Value")
-KEPT = 64
+MOST_ENTRIES = 64
 _WAIT_SECONDS = 10.0
 
 
-class Shared(Generic[Value]):
+class SingleFlightCache(Generic[Value]):
     """Values by key, each made by the first who asks and given to all who ask while it is fresh or being made.
 
     Made on demand only, and never twice at once for a key. If that fails, it fails for all who wait.
@@ -28,13 +28,13 @@ class Shared(Generic[Value]):
     Args:
         seconds: how old a value may be, counted from when its making began. With 0 it is shared by those only who ask
             while it is being made.
-        kept: most values held.
+        most: how many values are kept.
     """
 
-    def __init__(self, seconds: float, kept: int = KEPT) -> None:
-        self._seconds, self._kept = seconds, kept
+    def __init__(self, seconds: float, most: int = MOST_ENTRIES) -> None:
+        self._seconds, self._most = seconds, most
         self._lock = threading.Lock()
-        self._held: dict[Hashable, tuple[float, Future[Value]]] = {}
+        self._entries: dict[Hashable, tuple[float, Future[Value]]] = {}
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of `key`. Not to be changed by whom it is given to.
@@ -43,17 +43,17 @@ class Shared(Generic[Value]):
             HTTPError: 503; it is being made, and that takes too long.
         """
         with self._lock:
-            begun, future = self._held.get(key, (0.0, None))
+            start, future = self._entries.get(key, (0.0, None))
             now = time.monotonic()
-            mine = future is None or (future.done() and now - begun >= self._seconds)
-            if mine:
-                self._held.pop(key, None)
-                while len(self._held) >= self._kept:
-                    del self._held[next(iter(self._held))]
+            is_maker = future is None or (future.done() and now - start >= self._seconds)
+            if is_maker:
+                self._entries.pop(key, None)
+                while len(self._entries) >= self._most:
+                    del self._entries[next(iter(self._entries))]
                 future = Future()
-                self._held[key] = now, future
+                self._entries[key] = now, future
         assert future is not None  # noqa: S101
-        if mine:
+        if is_maker:
             self._make(key, future, make)
         try:
             return future.result(_WAIT_SECONDS)
@@ -64,15 +64,15 @@ class Shared(Generic[Value]):
     def clear(self) -> None:
         """Give nobody what was made, or begun, before."""
         with self._lock:
-            self._held.clear()
+            self._entries.clear()
 
     def _make(self, key: Hashable, future: Future[Value], make: Callable[[], Value]) -> None:
         try:
             future.set_result(make())
         except BaseException as error:
             with self._lock:
-                if self._held.get(key, (0.0, None))[1] is future:
-                    del self._held[key]
+                if self._entries.get(key, (0.0, None))[1] is future:
+                    del self._entries[key]
             future.set_exception(error)
 
 
@@ -81,7 +81,7 @@ class _Answer(NamedTuple):
     mimetype: str
 
 
-class SharedAnswers:
+class AnswerCache:
     """Whole answers by address and parameters, for reads that do not depend on who asks.
 
     Args:
@@ -89,7 +89,7 @@ class SharedAnswers:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._shared: Shared[_Answer] = Shared(seconds)
+        self._shared: SingleFlightCache[_Answer] = SingleFlightCache(seconds)
 
     def get(self, route: str, query: dict[str, Any], answer: Callable[[], Response]) -> Response:
         """The answer of `route` to these parameters, made by `answer` unless a fresh one is there."""
@@ -102,5 +102,5 @@ class SharedAnswers:
         return current_app.response_class(body, mimetype=mimetype)
 
     def clear(self) -> None:
-        """Something was written that answers show: the next ones are made anew."""
+        """Something was written that answers show: the next ones are made again."""
         self._shared.clear()

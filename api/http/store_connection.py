@@ -25,7 +25,7 @@ STORE_AWAY = (Retryable, SchemaMissing)
 """What passes by itself, or by `python -m storage schema`, while the API runs: 503, never 500."""
 
 
-DOUBT_SECONDS = 0.5
+SUSPECT_SECONDS = 0.5
 """How long a caller waits for the probe after another one's request has failed; alive, it answers in ms."""
 
 
@@ -39,7 +39,7 @@ class StoreProvider(Protocol):
             StoreUnavailable: Cassandra is away; known without asking it.
         """
 
-    def doubt(self, error: StationwatchError) -> None:
+    def mark_suspect(self, error: StationwatchError) -> None:
         """Say that a request has just failed with this."""
 
 
@@ -65,12 +65,12 @@ class GuardedStore(Store):
         return super().prepared(cql)
 
 
-class StoreHandle:
+class StoreConnection:
     """A store that is opened and watched by a thread of its own.
 
     A request that meets a silent Cassandra costs its caller the driver's timeout. From then on callers wait for a probe
     first, briefly, and once `FAILED_PROBES` in a row have failed they are refused at once: so a paused Cassandra cannot
-    occupy every thread of the server, and one dear query that took too long turns nobody away.
+    occupy every thread of the server, and one expensive query that took too long turns nobody away.
 
     Args:
         connect: one attempt to open the store.
@@ -93,14 +93,14 @@ class StoreHandle:
         self._warm_up = warm_up
         self._probe = probe
         self._probe_seconds = probe_seconds
-        self._refuse = check
+        self._check_caller = check
         self._store: Store | None = None
         self._guarded: Store | None = None
         self._warm = False
-        self._failed = 0
-        self._answers = threading.Event()
-        self._sure = threading.Event()
-        self._tried = threading.Event()
+        self._failed_probes = 0
+        self._is_answering = threading.Event()
+        self._is_trusted = threading.Event()
+        self._is_probed = threading.Event()
         self._wake = threading.Event()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -120,19 +120,19 @@ class StoreHandle:
             StoreUnavailable: not connected yet, or the last probes failed.
         """
         self.start()
-        self._tried.wait(REQUEST_TIMEOUT_SECONDS)
+        self._is_probed.wait(REQUEST_TIMEOUT_SECONDS)
         guarded = self._guarded
-        if guarded is None or not self._answers.is_set():
+        if guarded is None or not self._is_answering.is_set():
             raise StoreUnavailable("Cassandra does not answer")
-        if not self._sure.wait(DOUBT_SECONDS):
+        if not self._is_trusted.wait(SUSPECT_SECONDS):
             raise StoreUnavailable("Cassandra did not answer lately")
         return guarded
 
-    def doubt(self, error: StationwatchError) -> None:
+    def mark_suspect(self, error: StationwatchError) -> None:
         """Probe at once; callers wait for that. Without effect while the store is known to be away."""
-        if self._answers.is_set():
+        if self._is_answering.is_set():
             log.info("store: a request failed: %s", error)
-            self._sure.clear()
+            self._is_trusted.clear()
             self._wake.set()
 
     def close(self) -> None:
@@ -148,9 +148,9 @@ class StoreHandle:
         while not self._closing:
             self._wake.clear()
             self._check()
-            self._tried.set()
-            doubtful = self._failed > 0 and self._answers.is_set()
-            self._wake.wait(0.0 if doubtful else self._probe_seconds)
+            self._is_probed.set()
+            is_suspect = self._failed_probes > 0 and self._is_answering.is_set()
+            self._wake.wait(0.0 if is_suspect else self._probe_seconds)
             if self._closing:
                 return
 
@@ -169,21 +169,21 @@ class StoreHandle:
             log.exception("store: unexpected")
             self._lost(type(error).__name__)
         else:
-            if not self._answers.is_set():
+            if not self._is_answering.is_set():
                 log.info("store: Cassandra answers")
-            self._failed = 0
-            self._sure.set()
-            self._answers.set()
+            self._failed_probes = 0
+            self._is_trusted.set()
+            self._is_answering.set()
 
     def _may_ask(self) -> None:
-        self._refuse()
-        if not self._answers.is_set():
+        self._check_caller()
+        if not self._is_answering.is_set():
             raise StoreUnavailable("Cassandra does not answer")
 
     def _lost(self, why: str) -> None:
-        self._failed += 1
-        self._sure.clear()
-        if self._answers.is_set() or not self._tried.is_set():
+        self._failed_probes += 1
+        self._is_trusted.clear()
+        if self._is_answering.is_set() or not self._is_probed.is_set():
             log.warning("store: %s", why)
-        if self._failed >= FAILED_PROBES:
-            self._answers.clear()
+        if self._failed_probes >= FAILED_PROBES:
+            self._is_answering.clear()

@@ -10,7 +10,7 @@ from api.http.times import clock
 from api.pages.conditions import CONDITIONS, trouble
 from api.pages.links import anomaly_url, station_url
 from api.pages.words import length
-from api.representations.alarm_shapes import state_now
+from api.representations.alarms import state_now
 from core.alarm import LEGAL, OPEN_STATES, STATES
 from core.peer_comparison import ONE_STATION, WHOLE_HALL
 from core.times import DAY_MS

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, g, jsonify, make_response, render_templat
 
 from api.http.constants import FORM_POLICY
 from api.http.problems import RETRY_AFTER_SECONDS, refuse_parameter
-from api.http.single_flight_cache import Shared
+from api.http.single_flight_cache import SingleFlightCache
 from api.http.store_connection import STORE_AWAY
 from api.http.times import clock, rfc3339
 from api.pages.alarms import BLANK_ALARM, alarms_of, headline, open_alarms
@@ -23,7 +23,6 @@ from api.pages.strip import strip_of
 from api.pages.watch import PlantWatch
 from api.pages.words import catalogue
 from api.services.context import Context
-from api.v1.counts import Counter
 from core.errors import NotFound
 from storage.driver.session import Store
 from storage.tables.stream_progress import progress
@@ -42,11 +41,11 @@ def page_routes(context: Context) -> Blueprint:
     for words in (rfc3339, clock):
         pages.add_app_template_filter(words)
     pages.add_app_template_filter(lambda condition: condition.replace("-", " "), "words")
-    watch, counter = PlantWatch(context.settings.readings_topic), Counter(context)
-    plants: Shared[dict[str, Any]] = Shared(PLANT_FRESH_SECONDS)
-    plants_written: Shared[bytes] = Shared(PLANT_FRESH_SECONDS, kept=2)
-    alarms_shown: Shared[dict[str, Any]] = Shared(PLANT_FRESH_SECONDS)
-    strips: Shared[dict[str, Any]] = Shared(STRIP_FRESH_SECONDS)
+    watch = PlantWatch(context.settings.readings_topic)
+    plants: SingleFlightCache[dict[str, Any]] = SingleFlightCache(PLANT_FRESH_SECONDS)
+    plants_written: SingleFlightCache[bytes] = SingleFlightCache(PLANT_FRESH_SECONDS, most=2)
+    alarms_shown: SingleFlightCache[dict[str, Any]] = SingleFlightCache(PLANT_FRESH_SECONDS)
+    strips: SingleFlightCache[dict[str, Any]] = SingleFlightCache(STRIP_FRESH_SECONDS)
     history = StationHistory(context.settings.sensors)
 
     def alarms_now(store: Store, now_ms: int) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def page_routes(context: Context) -> Blueprint:
         )
 
     def strip_now(now_ms: int) -> dict[str, Any]:
-        return strips.get("strip", lambda: strip_of(counter, now_ms))
+        return strips.get("strip", lambda: strip_of(context.counter, now_ms))
 
     def alarms_look(store: Store, now_ms: int) -> dict[str, Any]:
         sign_ms = progress(store, context.settings.readings_topic).heartbeat_ms
@@ -165,7 +164,7 @@ def _rendered(
     except NotFound:
         return make_response(render_template("missing.html", **frame, state={"kind": "none"}), 404)
     except STORE_AWAY as error:
-        context.store.doubt(error)
+        context.store.mark_suspect(error)
         response = make_response(render_template("away.html", **frame, state=store_away()), 503)
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response

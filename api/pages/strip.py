@@ -8,7 +8,7 @@ from typing import Any
 from api.http.interval import AHEAD_MS, Interval
 from api.http.times import clock
 from api.pages.conditions import TROUBLES
-from api.v1.counts import Counter
+from api.services.anomaly_counter import AnomalyCounter
 from core.times import HOUR_MS, MINUTE_MS, floored
 
 HOURS = 12
@@ -17,7 +17,7 @@ BAR, PITCH, HEIGHT = 8, 10, 100
 _LEAST = 2.0
 
 
-def strip_of(counter: Counter, now_ms: int) -> dict[str, Any]:
+def strip_of(counter: AnomalyCounter, now_ms: int) -> dict[str, Any]:
     """The strip up to now.
 
     Raises:

@@ -32,7 +32,7 @@ class Look(NamedTuple):
 
 
 class PlantWatch:
-    """Follows the feed of anomalies from look to look. Not thread-safe: made for `api.http.single_flight_cache.Shared`.
+    """Follows the feed of anomalies from look to look. Not thread-safe: made for a `SingleFlightCache`.
 
     Args:
         topic: of the readings.

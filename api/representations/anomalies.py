@@ -1,169 +1,185 @@
-"""Stored rows as the API shows them. Numbers leave finite or as null."""
+"""Anomalies, and verdicts on readings, as the API shows them. Numbers leave finite or as null."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Self
 
 import msgspec
-import numpy as np
+from msgspec import UNSET, Meta, UnsetType
 
 from api.http.opaque_ids import anomaly_id
 from api.http.times import rfc3339
-from core.sensors import Sensor
-from core.station_silence import is_silent
+from api.representations import fields
+from api.representations.common import Answer, Model, PagedAnswer, nullable, ref, rounded
+from core.feedback import VERDICTS
 from core.verdict import Flag, rules_of, severity_class
 from storage.tables.anomalies import AnomalyRow
 from storage.tables.feedback import FeedbackRow
-from storage.tables.minutes import MinuteRow, SensorMinute
-from storage.tables.readings import ReadingRow
-from storage.tables.stations import StationRow
+
+COMMENT_CHARACTERS = 2000
+
+FeedbackVerdict = Annotated[str, fields.one_of(*VERDICTS)]
+StoredText = Annotated[Any, fields.schema(**fields.TEXT)]
+StoredNumber = Annotated[Any, fields.schema(type=["number", "null"])]
 
 
-class SensorSaid(msgspec.Struct):
+class SensorShare(Answer):
     """A sensor's part in a verdict; what an older release did not write is None."""
 
-    name: Any = None
-    unit: Any = None
-    actual: Any = None
-    typical: Any = None
-    lower: Any = None
-    upper: Any = None
-    direction: Any = None
-    contribution: Any = None
+    name: StoredText = None
+    unit: Annotated[StoredText, fields.about("UCUM code")] = None
+    actual: StoredNumber = None
+    typical: StoredNumber = None
+    lower: StoredNumber = None
+    upper: StoredNumber = None
+    direction: Annotated[Any, fields.one_of("above", "below", "equal", "missing", None)] = None
+    contribution: Annotated[StoredNumber, fields.about("share of this sensor in the verdict, 0 to 1")] = None
 
 
-class WitnessSaid(msgspec.Struct):
+class Witness(Answer):
     """A witness' part in a verdict."""
 
-    name: Any = None
-    score: Any = None
-    threshold: Any = None
-    fired: Any = None
+    name: StoredText = None
+    score: StoredNumber = None
+    threshold: StoredNumber = None
+    fired: Annotated[Any, fields.schema(type="boolean")] = None
 
 
-class Said(msgspec.Struct):
-    """The members of a stored explanation that the contract knows. Decoded into these, a verdict costs a fifth."""
+class Cause(Answer):
+    """What the findings point at."""
 
-    sensors: list[SensorSaid] = []
-    witnesses: list[WitnessSaid] = []
-    explanation: str = ""
-    cause: Any = None
-    action: Any = None
-    p_value: Any = None
+    hint: Annotated[str, fields.about("sensor_fault, process, environment or unknown")]
+    evidence: str
 
 
-_read = msgspec.json.Decoder(Said).decode
+class Recommendation(Answer):
+    """What to do."""
+
+    text: str
 
 
-def anomaly_shown(row: AnomalyRow, model_name: str, feedback: FeedbackRow | None) -> dict[str, Any]:
-    """One anomaly."""
-    verdict = said_of(row.verdict)
-    leading = max(verdict.sensors, key=lambda sensor: sensor.contribution or 0.0, default=SensorSaid())
-    return {
-        "id": anomaly_id(row.station_id, row.event_ms, row.seq),
-        "station_id": row.station_id,
-        "event_time": rfc3339(row.event_ms),
-        "seq": row.seq,
-        "scored_time": rfc3339(row.scored_ms),
-        "stored_time": rfc3339(row.stored_ms),
-        **judged_shown(row.score, row.severity, row.flags, verdict),
-        "leading_sensor": leading.name,
-        "late": bool(row.flags & Flag.LATE),
-        "model": {"name": model_name, "version": str(row.model_version)},
-        "feedback": None if feedback is None else feedback_shown(feedback),
-    }
+StoredCause = Annotated[Any, fields.schema(**nullable(ref(Cause)))]
+StoredRecommendation = Annotated[Any, fields.schema(**nullable(ref(Recommendation)))]
 
 
-def judged_shown(score: float, severity: float, flags: int, verdict: Said) -> dict[str, Any]:
+class Judged(Answer, kw_only=True):
     """What is said of a reading, whether it was stored or only asked about."""
-    return {
-        "is_anomaly": bool(flags & Flag.ANOMALY),
-        "score": score,
-        "threshold": 1.0,
-        "severity": rounded(severity),
-        "severity_class": severity_class(severity),
-        "state": "warming_up" if flags & Flag.WARMING_UP else "stable",
-        "sensors": verdict.sensors,
-        "witnesses": verdict.witnesses,
-        "rules": rules_of(flags),
-        "explanation": verdict.explanation,
-        "cause": _texts(verdict.cause, ("hint", "evidence")),
-        "action": _texts(verdict.action, ("text",)),
-        "p_value": verdict.p_value,
-    }
+
+    is_anomaly: bool = False
+    score: Annotated[float, fields.about("1 is at its own limit; logarithmic above")] = 0.0
+    threshold: Annotated[float, fields.schema(const=1.0)] = 1.0
+    severity: fields.Severity = 0.0
+    severity_class: fields.SeverityClass = "low"
+    state: Annotated[str, fields.one_of("stable", "warming_up")] = "stable"
+    sensors: list[SensorShare] = []
+    witnesses: list[Witness] = []
+    rules: list[fields.Rule] = []
+    explanation: str = ""
+    cause: StoredCause = None
+    action: StoredRecommendation = None
+    p_value: Annotated[StoredNumber, fields.about("share of the training readings that scored as high")] = None
+
+    @classmethod
+    def from_verdict(cls, score: float, severity: float, flags: int, document: str | bytes) -> Judged:
+        """A verdict with its stored explanation, whatever release wrote that; decoding it so costs a fifth."""
+        try:
+            judged = _decode(document)
+        except msgspec.MsgspecError:
+            judged = Judged()
+        judged.is_anomaly = bool(flags & Flag.ANOMALY)
+        judged.score, judged.threshold = score, 1.0
+        judged.severity = rounded(severity)
+        judged.severity_class = severity_class(severity)
+        judged.state = "warming_up" if flags & Flag.WARMING_UP else "stable"
+        judged.rules = rules_of(flags)
+        judged.cause = _texts(Cause, judged.cause)
+        judged.action = _texts(Recommendation, judged.action)
+        return judged
 
 
-def said_of(verdict: str | bytes) -> Said:
-    """A stored explanation, whatever release wrote it."""
-    try:
-        return _read(verdict)
-    except msgspec.MsgspecError:
-        return Said()
+_decode = msgspec.json.Decoder(Judged).decode
 
 
-def _texts(part: object, names: tuple[str, ...]) -> dict[str, str] | None:
-    """The named texts of a part of an explanation; None when an older release did not write it."""
-    return {name: str(part.get(name, "")) for name in names} if isinstance(part, dict) else None
+def _texts(kind: type[Answer], part: object) -> Answer | None:
+    """The texts of a part of an explanation; None when an older release did not write it."""
+    return kind(*(str(part.get(name, "")) for name in kind.__struct_fields__)) if isinstance(part, dict) else None
 
 
-def feedback_shown(row: FeedbackRow) -> dict[str, Any]:
-    """What was said of an anomaly."""
-    return {"verdict": row.verdict, "comment": row.comment, "time": rfc3339(row.given_ms), "given_by": row.given_by}
+class Feedback(Answer):
+    """What a person said of an anomaly."""
+
+    verdict: FeedbackVerdict
+    comment: str
+    time: fields.Time
+    given_by: Annotated[str | None, fields.about("role of who said it")]
+
+    @classmethod
+    def from_row(cls, row: FeedbackRow) -> Self:
+        """What is stored."""
+        return cls.of(row, time=rfc3339(row.given_ms))
 
 
-def station_shown(
-    row: StationRow, sensors: Iterable[Sensor], stale: bool, now_ms: int, group: str | None
-) -> dict[str, Any]:
-    """One station and its group; while the stream is stale nobody is heard, so that nobody can be called silent."""
-    silent = is_silent(row.last_record_ms, row.typical_interval_seconds, now_ms)
-    return {
-        "station_id": row.station_id,
-        "group": group,
-        "condition": "unknown" if stale else "silent" if silent else "reporting",
-        "last_seen": rfc3339(row.last_record_ms),
-        "event_time": rfc3339(row.clock_ms),
-        "readings": row.readings,
-        "typical_interval_seconds": rounded(row.typical_interval_seconds),
-        "sensors": [
-            {"name": sensor.name, "unit": sensor.unit, "value": row.sensors.get(sensor.name)} for sensor in sensors
-        ],
-    }
+class FeedbackGiven(Answer):
+    """What a person says of an anomaly."""
+
+    verdict: FeedbackVerdict
+    comment: Annotated[str, Meta(max_length=COMMENT_CHARACTERS)] | UnsetType = UNSET
 
 
-def reading_shown(row: ReadingRow, sensors: Iterable[Sensor]) -> dict[str, Any]:
-    """One reading; null where a sensor's value was missing."""
-    return {
-        "event_time": rfc3339(row.event_ms),
-        "seq": row.seq,
-        "sensors": {sensor.name: row.sensors.get(sensor.name) for sensor in sensors},
-        "score": row.score,
-        "severity": rounded(row.severity),
-        "is_anomaly": bool(row.flags & Flag.ANOMALY),
-        "late": bool(row.flags & Flag.LATE),
-        "rules": rules_of(row.flags),
-        "model_version": str(row.model_version),
-    }
+class ShapValue(Answer):
+    """A sensor's exact share."""
+
+    name: str
+    value: Annotated[float, fields.about("multiples of the limit")]
 
 
-def minute_shown(row: MinuteRow, closed: bool) -> dict[str, Any]:
-    """One minute of a station; a sensor without any value in it is absent."""
-    return {
-        "time": rfc3339(row.minute_ms),
-        "closed": closed,
-        "readings": row.readings,
-        "sensors": {
-            name: {**{column: rounded(value) for column, value in held._asdict().items()}, **_exact(held)}
-            for name, held in row.sensors.items()
-        },
-    }
+class SmallestChange(Answer):
+    """What would have been normal."""
+
+    sensor: str
+    actual: float | None
+    normal: float
+    change: float | None
 
 
-def _exact(held: SensorMinute) -> dict[str, float]:
-    """What is stored in 64 bits."""
-    return {"mean": held.mean, "readings": held.readings}
+class _AnomalyEnd(Judged, kw_only=True):
+    leading_sensor: Annotated[str | None, fields.about("the sensor that contributes most")]
+    late: Annotated[bool, fields.about("arrived behind later readings of its station")]
+    model: Model
+    feedback: Feedback | None
+    shap: list[ShapValue] | UnsetType = UNSET
+    smallest_change: SmallestChange | None | UnsetType = UNSET
 
 
-def rounded(number: float | None) -> float | None:
-    """The shortest decimal of what is stored in 32 bits: 21.4, not 21.399999618530273."""
-    return None if number is None else float(str(np.float32(number)))
+class Anomaly(_AnomalyEnd):
+    """A stored anomaly: its identity, the verdict, and what became of it."""
+
+    id: Annotated[str, fields.about("base64url of station, event time and seq")]
+    station_id: fields.StationId
+    event_time: fields.Time
+    seq: int
+    scored_time: fields.Time
+    stored_time: fields.Time
+
+    @classmethod
+    def from_row(cls, row: AnomalyRow, model_name: str, feedback: FeedbackRow | None) -> Self:
+        """What is stored, with what was said of it."""
+        judged = Judged.from_verdict(row.score, row.severity, row.flags, row.verdict)
+        leading = max(judged.sensors, key=lambda sensor: sensor.contribution or 0.0, default=SensorShare())
+        return cls.of(
+            row,
+            id=anomaly_id(row.station_id, row.event_ms, row.seq),
+            **msgspec.structs.asdict(judged),
+            leading_sensor=leading.name,
+            late=bool(row.flags & Flag.LATE),
+            model=Model(model_name, str(row.model_version)),
+            feedback=None if feedback is None else Feedback.from_row(feedback),
+        )
+
+
+class Anomalies(PagedAnswer):
+    """A page of anomalies."""
+
+    start: fields.Time
+    end: fields.Time
+    anomalies: Annotated[list[Anomaly], Meta(max_length=1000)]

@@ -1,20 +1,29 @@
-"""Who may ask: bearer tokens when there are any, this machine alone when there are none."""
+"""Who may ask: bearer tokens when there are any, this machine alone when there are none.
+
+`/login`: people show their token once, and their browser keeps a session.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from apiflask import APIFlask
-from flask import Response, g, redirect, request
+from flask import Blueprint, Response, g, make_response, redirect, render_template, request
 
+from api.http.constants import FORM_POLICY
 from api.http.limits import BAD_TOKENS_A_MINUTE, Rate
 from api.http.problems import refuse
 from api.security.sessions import Sessions
-from api.security.tokens import KnownTokens, Role, hashed
-from core.settings import LOOPBACK, PREFIX
+from api.security.tokens import KnownTokens, Role, hashed, known_tokens
+from core.settings import LOOPBACK, PREFIX, Settings
+from storage.driver.session import Store
 
 _TOKEN_CHARACTERS = 512
+# A path of this site: no second slash or backslash, which browsers take for another site.
+_HERE = re.compile(r"/(?![/\\])[\x21-\x7e]*", re.ASCII)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PUBLIC_ENDPOINTS = frozenset({"health.livez", "login.form", "login.enter", "login.leave"})
 LOGIN_FILES = frozenset({"/static/base.css", "/static/login.css", "/static/icon.svg"})
@@ -35,7 +44,7 @@ def role_needed(endpoint: str, method: str) -> Role:
     return Role.VIEWER if method in SAFE_METHODS else REQUIRED.get(endpoint, Role.OPERATOR)
 
 
-def register_auth(app: APIFlask, known: KnownTokens | None, sessions: Sessions, api_host: str) -> None:
+def register_auth(app: APIFlask, settings: Settings, store: Callable[[], Store]) -> None:
     """Find out who asks, and whether they may.
 
     A loopback API without tokens trusts whoever reaches it. A web page that resolves its own name to 127.0.0.1 reaches
@@ -43,14 +52,18 @@ def register_auth(app: APIFlask, known: KnownTokens | None, sessions: Sessions, 
 
     Args:
         app: the application.
-        known: whom to believe, None when there are no tokens.
-        sessions: of people who logged in with their token.
-        api_host: address of the server.
+        settings: where the tokens are, if there are any, and the address of the server.
+        store: the way to Cassandra.
+
+    Raises:
+        SettingsError: the tokens file cannot be used.
     """
     app.before_request(_refuse_foreign_pages)
+    known, sessions = known_tokens(settings, store), Sessions(store)
     if known is None:
-        app.before_request(lambda: _trust_this_machine(api_host))
+        app.before_request(lambda: _trust_this_machine(settings.api_host))
         return
+    app.register_blueprint(login_routes(known, sessions))
     bad_tokens = Rate(BAD_TOKENS_A_MINUTE, "tokens that are not known")
 
     @app.before_request
@@ -128,3 +141,46 @@ def _bearer() -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and 0 < len(token) <= _TOKEN_CHARACTERS else None
+
+
+def login_routes(known: KnownTokens, sessions: Sessions) -> Blueprint:
+    """The form, what it sends, and the way out."""
+    routes = Blueprint("login", __name__)
+    bad_tokens = Rate(BAD_TOKENS_A_MINUTE, "tokens that are not known")
+
+    @routes.get("/login")
+    def form() -> Response:
+        return _login_page("", request.args.get("next", "/"), 200)
+
+    @routes.post("/login")
+    def enter() -> Response:
+        bad_tokens.check(g.caller)
+        token, wanted = request.form.get("token", "").strip(), request.form.get("next", "/")
+        digest = hashed(token)
+        if not token or known.role_of(digest) is None:
+            bad_tokens.count(g.caller)
+            return _login_page("This token is not known. Ask whoever runs stationwatch for one.", wanted, 401)
+        response = make_response(redirect(_path(wanted), 303))
+        sessions.begin(response, digest)
+        return response
+
+    @routes.post("/logout")
+    def leave() -> Response:
+        response = make_response(redirect("/login", 303))
+        sessions.end(response)
+        return response
+
+    return routes
+
+
+def _login_page(problem: str, wanted: str, status: int) -> Response:
+    response = make_response(render_template("login.html", problem=problem, next=_path(wanted)), status)
+    response.headers["Content-Security-Policy"] = FORM_POLICY
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="stationwatch", error="invalid_token"'
+    return response
+
+
+def _path(wanted: str) -> str:
+    """Where to go on: only a path of this site."""
+    return wanted if _HERE.fullmatch(wanted) else "/"

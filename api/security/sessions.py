@@ -8,7 +8,7 @@ from flask import Response, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from storage.driver.session import Store
-from storage.tables.secrets import shared_secret
+from storage.tables.api_tokens import shared_secret
 
 COOKIE = "stationwatch_session"
 SESSION_SECONDS = 12 * 3600

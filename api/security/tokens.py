@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import SettingsError, StoreUnavailable
-from core.settings import PREFIX
+from core.settings import PREFIX, Settings
 from storage.driver.session import Store
 from storage.tables.api_tokens import token
 
@@ -177,3 +177,15 @@ class KnownTokens:
             self._asked.clear()
         self._asked[sha256] = (role, self._clock() + (_UNKNOWN_SECONDS if role is None else KNOWN_SECONDS))
         return role
+
+
+def known_tokens(settings: Settings, store: Callable[[], Store]) -> KnownTokens | None:
+    """Whom this API believes, None where it asks for no tokens.
+
+    Raises:
+        SettingsError: the tokens file cannot be used.
+    """
+    path, in_store = settings.api_tokens_file, settings.api_tokens_in_store
+    if path is None and not in_store:
+        return None
+    return KnownTokens(TokensFile(path) if path else None, store if in_store else None)

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from apiflask import APIBlueprint
 from flask import Response, jsonify, request
+from msgspec import UNSET
 
 from api.http.problems import RETRY_AFTER_SECONDS, problem
 from api.http.store_connection import STORE_AWAY
 from api.http.times import rfc3339
-from api.openapi import LIVE, READY, ok
+from api.openapi import ok
+from api.representations.health import Alive, Check, Ready
 from api.services.context import Context
 from core.station_silence import is_stale
 from storage.driver.session import Store
 from storage.tables import artefacts, stream_progress
-
-
-class Check(NamedTuple):
-    """One condition of readiness."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 def health_routes(context: Context) -> APIBlueprint:
@@ -30,25 +22,26 @@ def health_routes(context: Context) -> APIBlueprint:
     routes = APIBlueprint("health", __name__, tag="Health")
 
     @routes.get("/livez")
-    @routes.doc(summary="Is the process alive?", responses={200: ok("It is.", LIVE)}, security=[{}])
+    @routes.doc(summary="Is the process alive?", responses={200: ok("It is.", Alive)}, security=[{}])
     def livez() -> Response:
-        return jsonify({"status": "alive"})
+        return jsonify(Alive())
 
     @routes.get("/readyz")
     @routes.doc(
         summary="Store, model and stream",
         description="200 when the store answers, a model is registered and the stream gives signs; else 503. "
         "`?verbose` lists the checks.",
-        responses={200: ok("All checks hold.", READY)},
+        responses={200: ok("All checks hold.", Ready)},
     )
     def readyz() -> Response:
         checks = check_all(context)
-        shown: dict[str, Any] = {"checks": [check._asdict() for check in checks]} if "verbose" in request.args else {}
+        verbose = "verbose" in request.args
         failed = [check.name for check in checks if not check.ok]
         if not failed:
-            return jsonify({"status": "ready", **shown})
+            return jsonify(Ready(checks=checks if verbose else UNSET))
         retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        return problem(503, "not-ready", f"Not ready: {', '.join(failed)}.", retry, **shown)
+        members = {"checks": checks} if verbose else {}
+        return problem(503, "not-ready", f"Not ready: {', '.join(failed)}.", retry, **members)
 
     return routes
 
@@ -59,7 +52,7 @@ def check_all(context: Context) -> list[Check]:
         store = context.store.get()
         return [Check("store", True, "Cassandra answers"), _model(context, store), _stream(context, store)]
     except STORE_AWAY as error:
-        context.store.doubt(error)
+        context.store.mark_suspect(error)
         unknown = "unknown while the store is away"
         return [
             Check("store", False, "Cassandra does not answer, or lacks the tables (python -m storage schema)"),

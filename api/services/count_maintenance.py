@@ -57,7 +57,7 @@ class CountKeeper:
                 if self._mine(store) and self._step(store):
                     pause = 0.0
             except STORE_AWAY as error:
-                self._context.store.doubt(error)
+                self._context.store.mark_suspect(error)
             except Exception:  # The edge of a thread: if it died, past hours would be counted slowly for good.
                 log.exception("counts: unexpected")
         self._give_back()

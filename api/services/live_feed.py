@@ -10,17 +10,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
 
-from api.http.store_connection import STORE_AWAY
+from api.http.store_connection import STORE_AWAY, StoreProvider
 from api.http.times import rfc3339
-from api.representations.anomalies import anomaly_shown
-from api.services.context import Context
+from api.representations.anomalies import Anomaly
 from core.errors import StoreUnavailable
+from core.settings import Settings
 from core.station_silence import is_stale
 from core.times import DAY_MS, HOUR_MS
 from storage.tables.anomalies import AnomalyRow
@@ -124,18 +124,20 @@ class LiveFeed:
     """Follows the feed below `complete_to`, once somebody listens.
 
     Args:
-        context: settings, store and clock.
+        settings: of this process.
+        store: the way to Cassandra.
+        now_ms: the clock, ms since the epoch.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, settings: Settings, store: StoreProvider, now_ms: Callable[[], int]) -> None:
         self.frames = Frames()
-        self.now_ms = context.now_ms
-        self._store = context.store
-        self._topic = context.settings.readings_topic
-        self._stale_seconds = context.settings.api_stale_seconds
+        self.now_ms = now_ms
+        self._store = store
+        self._topic = settings.readings_topic
+        self._stale_seconds = settings.api_stale_seconds
         # Kafka keeps nothing longer, hence no record time of what the stream still reads lies further back.
-        self._kept_ms = context.settings.topic_retention_hours * HOUR_MS + DAY_MS
-        self._model_name = context.settings.model_name
+        self._kept_ms = settings.topic_retention_hours * HOUR_MS + DAY_MS
+        self._model_name = settings.model_name
         self._following = threading.Event()
         self._closing = threading.Event()
         self._starting = threading.Lock()
@@ -174,7 +176,7 @@ class LiveFeed:
         for row in rows:
             place = row.kafka_partition, row.kafka_offset
             position = {**position, place[0]: place[1] + 1}
-            text = event("anomaly", anomaly_shown(row, self._model_name, feedback=None))
+            text = event("anomaly", Anomaly.from_row(row, self._model_name, feedback=None))
             made.append(Frame(text, position, place, row.station_id, row.severity))
         return made
 
@@ -184,7 +186,7 @@ class LiveFeed:
             try:
                 known = self._advance()
             except STORE_AWAY as error:
-                self._store.doubt(error)
+                self._store.mark_suspect(error)
                 self._closing.wait(POLL_SECONDS)
             except Exception:  # The edge of a thread: if it died, every listener would hear nothing for good.
                 log.exception("live feed: unexpected")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from api.http.single_flight_cache import Shared
+from api.http.single_flight_cache import SingleFlightCache
 from api.http.store_connection import STORE_AWAY
 from api.services.context import Context
 from core.station_silence import is_silent, is_stale
@@ -26,7 +26,7 @@ class StationsCollector:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._counts: Shared[dict[str, int]] = Shared(FRESH_SECONDS)
+        self._counts: SingleFlightCache[dict[str, int]] = SingleFlightCache(FRESH_SECONDS)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics at this moment."""
@@ -34,7 +34,7 @@ class StationsCollector:
             store = self._context.store.get()
             counts = self._counts.get("counts", lambda: self._count(store, self._context.now_ms()))
         except STORE_AWAY as error:
-            self._context.store.doubt(error)
+            self._context.store.mark_suspect(error)
             return
         family = GaugeMetricFamily("iot_stations", "Stations that were ever heard, by condition", labels=["condition"])
         for condition, count in counts.items():

@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 
 from api.http.limits import time_stopped
 from api.http.problems import refuse
-from api.representations.anomalies import judged_shown, said_of
-from api.services.context import Context
-from core.errors import StateRefused
+from api.representations.anomalies import Judged, ShapValue, SmallestChange
+from api.representations.predictions import Verdict
+from core.errors import ArtefactRefused, NotFound, StateRefused
 from core.sensors import Sensor
+from core.settings import Settings
 from core.verdict import Flag
 from storage.driver.session import Store
 from storage.tables import artefacts, stream_progress
+from storage.tables.anomalies import AnomalyRow
 from storage.tables.statistics import statistics_of
 
 if TYPE_CHECKING:
+    from models.explanation.replay import Replayed
     from models.scoring.artefact import LoadedArtefact
     from models.scoring.detector import Detector
     from models.scoring.feature_block import Blocks
@@ -46,7 +50,7 @@ class Version:
     prior: Prior
 
 
-class Asked(NamedTuple):
+class ScoreRequest(NamedTuple):
     """A reading to judge: values in the catalogue's order, NaN where missing; event_ms in ms since the epoch."""
 
     station_id: str | None
@@ -54,11 +58,15 @@ class Asked(NamedTuple):
     values: tuple[float, ...]
 
 
-class Judge:
-    """Loads versions as they are needed and keeps the last few."""
+class ScoringService:
+    """Loads versions as they are needed and keeps the last few.
 
-    def __init__(self, context: Context) -> None:
-        self._settings = context.settings
+    Args:
+        settings: of this process.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._loaded: dict[str, LoadedArtefact] = {}
         self._loading = threading.Lock()
         self._priors: dict[str, Prior] = {}
@@ -98,7 +106,7 @@ class Judge:
                 del self._loaded[next(iter(self._loaded))]
         return Version(number, loaded.detector, self._prior(store) or loaded.prior)
 
-    def judge_globally(self, version: Version, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    def judge_globally(self, version: Version, asked: Sequence[ScoreRequest]) -> list[Verdict]:
         """Judge each reading as the first of a station that nobody knows."""
         from models.scoring.shard_state import ShardState
 
@@ -106,7 +114,7 @@ class Judge:
         incoming = _incoming(asked, [str(number) for number in range(len(asked))])
         return self._shown(version.detector, state.take(incoming).blocks)
 
-    def judge_own(self, store: Store, version: Version, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+    def judge_own(self, store: Store, version: Version, asked: Sequence[ScoreRequest]) -> list[Verdict]:
         """Judge each reading as the next one of its station. Nothing is learnt from it.
 
         Raises:
@@ -131,21 +139,48 @@ class Judge:
         stations = [str(one.station_id) for one in asked]
         return self._shown(version.detector, Blocks(names, np.concatenate(blocks)), stations)
 
-    def _shown(self, detector: Detector, blocks: Blocks, stations: list[str] | None = None) -> list[dict[str, Any]]:
+    def explain(self, store: Store, row: AnomalyRow) -> tuple[list[ShapValue], SmallestChange | None]:
+        """Return the exact share of each sensor, and the smallest change that would have been normal, if there is one.
+
+        Raises:
+            HTTPError: 409; the block or the version that judged is no longer kept.
+        """
+        from models.explanation.counterfactual import smallest_change
+        from models.explanation.shap_values import shap_values
+        from models.scoring.feature_block import unpack_rows
+
+        names = tuple(sensor.name for sensor in self.sensors)
+        try:
+            detector = self.version(store, row.model_version).detector
+            blocks = unpack_rows([row.block or b""], names)
+        except (NotFound, ArtefactRefused) as error:
+            raise _not_kept("not-explainable", row) from error
+        # Many sensors are sampled; asked twice, the answer is the same.
+        values = shap_values(detector, blocks, rng=np.random.default_rng(0))[0].tolist()
+        change = smallest_change(detector, blocks, self.sensors)[0]
+        shares = [ShapValue(name, value) for name, value in zip(names, values, strict=True)]
+        return shares, None if change is None else SmallestChange(*change)
+
+    def replay(self, store: Store, row: AnomalyRow) -> Replayed:
+        """Judge an anomaly again, from its stored block.
+
+        Raises:
+            HTTPError: 409; the block or the version that judged is no longer kept.
+        """
+        from models.explanation.replay import replay
+
+        try:
+            return replay(self.version(store, row.model_version).detector, row.block or b"", self.sensors)
+        except (NotFound, ArtefactRefused) as error:
+            raise _not_kept("not-replayable", row) from error
+
+    def _shown(self, detector: Detector, blocks: Blocks, stations: list[str] | None = None) -> list[Verdict]:
         from models.explanation.verdict_document import verdict_documents
 
         verdicts = detector.judge(blocks, stations)
         documents = verdict_documents(detector, blocks, verdicts, self.sensors)
         return [
-            {
-                **judged_shown(
-                    float(verdicts.score[row]),
-                    float(verdicts.severity[row]),
-                    int(verdicts.flags[row]),
-                    said_of(document),
-                ),
-                "late": bool(int(verdicts.flags[row]) & Flag.LATE),
-            }
+            _verdict(float(verdicts.score[row]), float(verdicts.severity[row]), int(verdicts.flags[row]), document)
             for row, document in enumerate(documents)
         ]
 
@@ -162,6 +197,11 @@ class Judge:
         return self._priors[identity.prior_sha256]
 
 
+def _verdict(score: float, severity: float, flags: int, document: str | bytes) -> Verdict:
+    judged = msgspec.structs.asdict(Judged.from_verdict(score, severity, flags, document))
+    return Verdict(**judged, late=bool(flags & Flag.LATE))
+
+
 def _loaded(store: Store, sha256: str) -> LoadedArtefact:
     data = artefacts.get_artefact(store, sha256)[1]
     # After the bytes are there: this takes seconds, and a request that took many asks Cassandra nothing more.
@@ -170,12 +210,17 @@ def _loaded(store: Store, sha256: str) -> LoadedArtefact:
     return load(data, sha256)
 
 
+def _not_kept(kind: str, row: AnomalyRow) -> Exception:
+    said = f"Model version {row.model_version}, or this anomaly's block, is not kept in a form this release reads."
+    return refuse(409, kind, said)
+
+
 def _no_statistics(station_id: str) -> Exception:
     said = f'Station {station_id} has no statistics that this release reads; ask with "context": "global".'
     return refuse(404, "no-statistics", said)
 
 
-def _incoming(asked: Sequence[Asked], station_ids: list[str]) -> Incoming:
+def _incoming(asked: Sequence[ScoreRequest], station_ids: list[str]) -> Incoming:
     from models.scoring.shard_state import Incoming
 
     event_ms = np.array([one.event_ms for one in asked], np.int64)

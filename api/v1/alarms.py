@@ -11,18 +11,24 @@ from apiflask import APIBlueprint
 from apiflask.fields import Integer, String
 from flask import Response, g, jsonify
 
-from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
-from api.http.caching import revalidated
+from api.http.body import declare_body, json_object, quote, refuse_body, refuse_strays
 from api.http.idempotency import HEADER, claim_key
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.opaque_ids import alarm_key_of
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse
 from api.http.query import STRICT, BoundedInteger, Choice, Moment, StationId, StrictQuery
+from api.http.request_hooks import add_etag
 from api.openapi import ok
-from api.representations.alarm_shapes import alarm_shown, state_now
-from api.representations.alarms import COMMENT_CHARACTERS, NAME_CHARACTERS
-from api.representations.common import ref
+from api.representations.alarms import (
+    NAME_CHARACTERS,
+    Alarm,
+    AlarmActionGiven,
+    Alarms,
+    AlarmShelvingGiven,
+    state_now,
+)
+from api.representations.anomalies import COMMENT_CHARACTERS
 from api.services.context import Context
 from core.alarm import OPEN_STATES, STATES, Action, Done, IllegalAction, check_legal
 from core.errors import InvalidReading
@@ -56,7 +62,7 @@ class AlarmsQuery(IntervalQuery):
 def alarm_routes(context: Context) -> APIBlueprint:
     """The list, one alarm, and what can be done with it."""
     routes = APIBlueprint("alarms", __name__, url_prefix="/api/v1", tag="Alarms")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
     tokens = PageTokens("alarms")
 
     @routes.get("/alarms")
@@ -66,34 +72,32 @@ def alarm_routes(context: Context) -> APIBlueprint:
         description="Without an interval: what is open now. With one, or for `state=cleared` or `any` (then the last "
         f"{DEFAULT_RANGE}): alarms that began in it. A page may be short, even empty, and still have a "
         "`next_page_token`.",
-        responses={200: ok("One page.", ref("Alarms"))},
+        responses={200: ok("One page.", Alarms)},
     )
     def listed(query: dict[str, Any]) -> Response:
         store, now_ms = context.store.get(), context.now_ms()
-        page = _page_asked(store, tokens, query, now_ms)
+        page = _read_page(store, tokens, query, now_ms)
         rows, place = _rows(store, page, query)
         actions = actions_of(store, (row.key for row in rows))
         fits = _filter(query, now_ms)
-        documents = [
-            alarm_shown(row, actions.get(row.key, []), now_ms) for row in rows if fits(row, actions.get(row.key, []))
-        ]
-        document: dict[str, Any] = {"alarms": documents}
+        shown = ((row, actions.get(row.key, [])) for row in rows)
+        document = Alarms([Alarm.from_row(row, done, now_ms) for row, done in shown if fits(row, done)])
         if page.end_ms:
-            document |= Interval(page.start_ms, page.end_ms).shown()
+            document.start, document.end = Interval(page.start_ms, page.end_ms).times()
         if place is not None:
-            document["next_page_token"] = tokens.sign(store, page._replace(place=place), query)
+            document.next_page_token = tokens.sign(store, page._replace(place=place), query)
         return jsonify(document)
 
     @routes.get("/alarms/<opaque:alarm_id>")
     @routes.input(StrictQuery, location="query", arg_name="query", unknown=STRICT)
-    @routes.doc(summary="One alarm", responses={200: ok("The alarm.", ref("Alarm"))})
+    @routes.doc(summary="One alarm", responses={200: ok("The alarm.", Alarm)})
     def one(alarm_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        row = _found(store, alarm_id)
-        return jsonify(alarm_shown(row, actions_of(store, [row.key]).get(row.key, []), context.now_ms()))
+        row = _find_alarm(store, alarm_id)
+        return jsonify(Alarm.from_row(row, actions_of(store, [row.key]).get(row.key, []), context.now_ms()))
 
-    def action(name: Action, said: str, schema: str) -> None:
-        @takes(ref(schema))
+    def action(name: Action, said: str, body: type[AlarmActionGiven]) -> None:
+        @declare_body(body)
         def view(alarm_id: str) -> Response:
             return _act(context, alarm_id, name)
 
@@ -102,17 +106,17 @@ def alarm_routes(context: Context) -> APIBlueprint:
             summary=said,
             description=f"409 where the alarm's state does not allow it. With an `{HEADER}` a request that is sent "
             "again, because its answer was lost, changes nothing.",
-            responses={200: ok("The alarm as it is now.", ref("Alarm"))},
+            responses={200: ok("The alarm as it is now.", Alarm)},
         )(view)
         routes.add_url_rule(f"/alarms/<opaque:alarm_id>:{name}", name, documented, methods=["POST"])
 
-    action("acknowledge", "Say that somebody looks after an alarm", "AlarmActionGiven")
-    action("shelve", "Put an alarm aside for a while, at most 24 hours; it returns by itself", "AlarmShelvingGiven")
-    action("clear", "Say that an alarm is dealt with", "AlarmActionGiven")
+    action("acknowledge", "Say that somebody looks after an alarm", AlarmActionGiven)
+    action("shelve", "Put an alarm aside for a while, at most 24 hours; it returns by itself", AlarmShelvingGiven)
+    action("clear", "Say that an alarm is dealt with", AlarmActionGiven)
     return routes
 
 
-def _page_asked(store: Store, tokens: PageTokens, query: dict[str, Any], now_ms: int) -> Page:
+def _read_page(store: Store, tokens: PageTokens, query: dict[str, Any], now_ms: int) -> Page:
     """Where to begin; an interval of (0, 0) asks for what is open now."""
     if "page_token" in query:
         return tokens.read(store, query["page_token"], query)
@@ -151,7 +155,7 @@ def _filter(query: dict[str, Any], now_ms: int) -> Callable[[AlarmRow, Iterable[
     return fits
 
 
-def _found(store: Store, alarm_id: str) -> AlarmRow:
+def _find_alarm(store: Store, alarm_id: str) -> AlarmRow:
     """The alarm of this id.
 
     Raises:
@@ -167,9 +171,9 @@ def _found(store: Store, alarm_id: str) -> AlarmRow:
 def _act(context: Context, alarm_id: str, name: Action) -> Response:
     """Do what a request asks, once."""
     document = json_object()
-    wanted = _checked(document, name, context.now_ms())
+    wanted = _parse_action(document, name, context.now_ms())
     store = context.store.get()
-    row = _found(store, alarm_id)
+    row = _find_alarm(store, alarm_id)
     request_key = claim_key(store, msgspec.json.encode(document, order="sorted"))
     # Two people may do the same in the same millisecond: what tells their rows apart must be one's own.
     request_id = request_key or uuid.uuid4().hex
@@ -184,7 +188,7 @@ def _act(context: Context, alarm_id: str, name: Action) -> Response:
             break
     else:
         raise refuse(409, "conflict", "Others act on this alarm right now; look at it and try again.")
-    return jsonify(alarm_shown(row, actions, context.now_ms()))
+    return jsonify(Alarm.from_row(row, actions, context.now_ms()))
 
 
 def _refuse_illegal(row: AlarmRow, actions: list[ActionRow], wanted: Done) -> None:
@@ -201,7 +205,7 @@ def _refuse_illegal(row: AlarmRow, actions: list[ActionRow], wanted: Done) -> No
         raise refuse_body("until", "out_of_range", f"until: {error}") from None
 
 
-def _checked(document: dict[str, Any], name: Action, now_ms: int) -> Done:
+def _parse_action(document: dict[str, Any], name: Action, now_ms: int) -> Done:
     """What a body asks for.
 
     Raises:
@@ -218,7 +222,7 @@ def _checked(document: dict[str, Any], name: Action, now_ms: int) -> Done:
 def _text(document: dict[str, Any], name: str, longest: int) -> str:
     text = document.get(name, "")
     if not isinstance(text, str) or len(text) > longest:
-        raise refuse_body(name, "wrong_type", f"{name} is {shown(text)}; expected text of at most {longest} characters")
+        raise refuse_body(name, "wrong_type", f"{name} is {quote(text)}; expected text of at most {longest} characters")
     return text
 
 
@@ -229,5 +233,5 @@ def _until(document: dict[str, Any]) -> int:
             return event_ms_of(given)
     except InvalidReading:
         pass
-    said = "is missing" if given is None else f"is {shown(given)}"
+    said = "is missing" if given is None else f"is {quote(given)}"
     raise refuse_body("until", "bad_time", f"until {said}; expected {Moment.EXPECTED}")

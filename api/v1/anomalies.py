@@ -10,20 +10,19 @@ from apiflask.fields import Integer, String
 from flask import Response, jsonify
 
 from api.http.bulkhead import Bulkhead
-from api.http.caching import revalidated
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.opaque_ids import identity_of
 from api.http.paging import Page, PageTokens
 from api.http.problems import refuse, refuse_parameter
 from api.http.query import STRICT, BoundedInteger, BoundedNumber, Choice, StationId, StrictQuery
-from api.openapi import also, ok
-from api.representations.anomalies import anomaly_shown, rounded
-from api.representations.common import TEXT, ref
-from api.representations.elastic_lookout import elastic_record, lookout_record
+from api.http.request_hooks import add_etag
+from api.openapi import ok
+from api.representations import fields
+from api.representations.anomalies import Anomalies, Anomaly
+from api.representations.common import either, rounded
+from api.representations.elastic_lookout import ElasticRecord, LookoutRecord, Records
 from api.services.context import Context
-from api.services.scoring_service import Judge
-from api.v1.explained import explained
-from api.v1.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, exported, format_asked, refuse_token
+from api.v1.export import ABOUT_FORMATS, CSV, EXPORTS, NDJSON, Format, choose_format, refuse_token, stream_lines
 from storage.driver.session import Store
 from storage.tables import anomalies
 from storage.tables.anomalies import AnomalyRow, leading_sensor
@@ -82,13 +81,13 @@ class Filters(NamedTuple):
 
     def _severe(self, severity: float) -> bool:
         # As it is shown: what is stored in 32 bits lies a little beside it.
-        return (rounded(severity) or 0.0) >= self.min_severity
+        return rounded(severity) >= self.min_severity
 
 
-def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
+def anomaly_routes(context: Context) -> APIBlueprint:
     """The list and one anomaly."""
     routes = APIBlueprint("anomalies", __name__, url_prefix="/api/v1", tag="Anomalies")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
     tokens = PageTokens("anomalies")
     exports = Bulkhead(EXPORTS, "exports")
     names = [sensor.name for sensor in context.settings.sensors]
@@ -103,29 +102,30 @@ def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
         "place during the walk are met, others are not, none twice. Without an interval: the last 24 h. A range that "
         "ends now reaches 5 minutes ahead, as far as a station's clock may be.",
         responses={
-            200: also(
-                ok("One page; or the whole range as lines.", {"anyOf": [ref("Anomalies"), ref("Records")]}),
-                {NDJSON: ref("Anomaly"), CSV: TEXT},
+            200: ok(
+                "One page; or the whole range as lines.",
+                either(Anomalies, Records),
+                also={NDJSON: Anomaly, CSV: fields.TEXT},
             )
         },
     )
     def listed(query: dict[str, Any]) -> Response:
-        asked = format_asked(query.get("format"))
+        asked = choose_format(query.get("format"))
         if asked in ("ndjson", "csv"):
             refuse_token(query)
-            interval, filters = resolve(query, context.now_ms(), DEFAULT_RANGE), filters_asked(context, query)
+            interval, filters = resolve(query, context.now_ms(), DEFAULT_RANGE), read_filters(context, query)
             documents = _documents(context, context.store.get(), filters, interval)
-            return exported(documents, asked, header, lambda one: _flat(one, names), exports)
+            return stream_lines(documents, asked, header, lambda one: _flat(one, names), exports)
         return context.answers.get(f"anomalies as {asked}", query, lambda: page_of(query, asked))
 
     def page_of(query: dict[str, Any], asked: Format) -> Response:
         store = context.store.get()
-        page = page_asked(context, store, tokens, query)
+        page = read_page(context, store, tokens, query)
         interval = Interval(page.start_ms, page.end_ms)
-        rows, place = _page(store, filters_asked(context, query), interval, Place(*page.place), query["page_size"])
-        document = {**interval.shown(), **_formatted(shown(context, store, rows), asked)}
+        rows, place = _page(store, read_filters(context, query), interval, Place(*page.place), query["page_size"])
+        document = _formatted(show_anomalies(context, store, rows), asked, interval)
         if place is not None:
-            document["next_page_token"] = tokens.sign(store, page._replace(place=list(place)), query)
+            document.next_page_token = tokens.sign(store, page._replace(place=list(place)), query)
         return jsonify(document)
 
     @routes.get("/anomalies/<anomaly_id>")
@@ -134,18 +134,20 @@ def anomaly_routes(context: Context, judge: Judge) -> APIBlueprint:
         summary="One anomaly",
         description="`explain=shap` computes from the stored block with the model version that judged; 409 where one "
         "of them is no longer kept.",
-        responses={200: ok("The anomaly.", ref("Anomaly"))},
+        responses={200: ok("The anomaly.", Anomaly)},
     )
     def one(anomaly_id: str, query: dict[str, Any]) -> Response:
         store = context.store.get()
-        row = found(store, anomaly_id)
-        more = explained(judge, store, row) if "explain" in query else {}
-        return jsonify(shown(context, store, [row])[0] | more)
+        row = find_anomaly(store, anomaly_id)
+        (document,) = show_anomalies(context, store, [row])
+        if "explain" in query:
+            document.shap, document.smallest_change = context.scoring.explain(store, row)
+        return jsonify(document)
 
     return routes
 
 
-def page_asked(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
+def read_page(context: Context, store: Store, tokens: PageTokens, query: dict[str, Any]) -> Page:
     """The page that is asked for: where a token goes on, or the first one of the interval."""
     if "page_token" in query:
         return tokens.read(store, query["page_token"], query)
@@ -153,7 +155,7 @@ def page_asked(context: Context, store: Store, tokens: PageTokens, query: dict[s
     return Page([interval.end_ms], *interval)
 
 
-def filters_asked(context: Context, query: dict[str, Any]) -> Filters:
+def read_filters(context: Context, query: dict[str, Any]) -> Filters:
     """The filters of a request.
 
     Raises:
@@ -166,7 +168,7 @@ def filters_asked(context: Context, query: dict[str, Any]) -> Filters:
     return Filters(query.get("station_id"), query.get("sensor"), query.get("min_severity", 0.0))
 
 
-def found(store: Store, anomaly_id: str) -> AnomalyRow:
+def find_anomaly(store: Store, anomaly_id: str) -> AnomalyRow:
     """The anomaly of this id, with its block.
 
     Raises:
@@ -179,38 +181,38 @@ def found(store: Store, anomaly_id: str) -> AnomalyRow:
     return row
 
 
-def shown(context: Context, store: Store, rows: list[AnomalyRow]) -> list[dict[str, Any]]:
+def show_anomalies(context: Context, store: Store, rows: list[AnomalyRow]) -> list[Anomaly]:
     """Anomalies as documents, with what people said of them."""
     feedback = feedback_of(store, (row[:3] for row in rows))
     name = context.settings.model_name
-    return [anomaly_shown(row, name, feedback.get(row[:3])) for row in rows]
+    return [Anomaly.from_row(row, name, feedback.get(row[:3])) for row in rows]
 
 
-def _documents(context: Context, store: Store, filters: Filters, interval: Interval) -> Iterator[dict[str, Any]]:
+def _documents(context: Context, store: Store, filters: Filters, interval: Interval) -> Iterator[Anomaly]:
     """Every anomaly of an interval, a stretch of the walk at a time."""
     for stretch in filters.walk(store, interval.start_ms, Place(interval.end_ms), EXPORTED_AT_ONCE):
-        yield from shown(context, store, [row for row in stretch.rows if filters.passes(row)])
+        yield from show_anomalies(context, store, [row for row in stretch.rows if filters.passes(row)])
 
 
-def _formatted(documents: list[dict[str, Any]], asked: Format) -> dict[str, Any]:
+def _formatted(anomalies: list[Anomaly], asked: Format, interval: Interval) -> Anomalies | Records:
+    start, end = interval.times()
     if asked == "elastic":
-        return {"count": len(documents), "records": [elastic_record(one) for one in documents]}
+        return Records(start, end, len(anomalies), [ElasticRecord.from_anomaly(anomaly) for anomaly in anomalies])
     if asked == "lookout":
-        return {"count": len(documents), "records": [lookout_record(one) for one in documents]}
-    return {"anomalies": documents}
+        return Records(start, end, len(anomalies), [LookoutRecord.from_anomaly(anomaly) for anomaly in anomalies])
+    return Anomalies(start, end, anomalies)
 
 
-def _flat(document: dict[str, Any], sensors: list[str]) -> list[Any]:
+def _flat(anomaly: Anomaly, sensors: list[str]) -> list[Any]:
     """An anomaly as CSV columns."""
-    actual = {sensor.name: sensor.actual for sensor in document["sensors"]}
-    feedback = document["feedback"] or {"verdict": None}
+    actual = {sensor.name: sensor.actual for sensor in anomaly.sensors}
     return [
-        *(document[name] for name in _COLUMNS),
+        *(getattr(anomaly, name) for name in _COLUMNS),
         *(actual.get(name) for name in sensors),
-        " ".join(document["rules"]),
-        document["explanation"],
-        document["model"]["version"],
-        feedback["verdict"],
+        " ".join(anomaly.rules),
+        anomaly.explanation,
+        anomaly.model.version,
+        anomaly.feedback.verdict if anomaly.feedback else None,
     ]
 
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from api.http.bulkhead import Bulkhead
-from api.http.caching import revalidated
 from api.http.interval import Interval, IntervalQuery, resolve
 from api.http.problems import refuse_parameter
-from api.http.query import STRICT, Choice, Duration
-from api.http.time_range import parse_duration
-from api.http.times import rfc3339
+from api.http.query import STRICT, Choice, Duration, parse_duration
+from api.http.request_hooks import add_etag
 from api.openapi import ok
-from api.representations.common import ref
+from api.representations.counts import Counts
 from api.services.context import Context
-from core.times import DAY_MS, MINUTE_MS
-from storage.driver.session import Store
-from storage.tables.anomaly_counts import GROUPS, NO_SENSOR, Counted, Group, TooManyCounts, counted
-from storage.tables.recounting import counts_hold_since, kept_before
-
-LONG_COUNTS = 2
-"""A month that nobody counted before takes seconds of processor time; two at once leave room for others."""
+from core.times import MINUTE_MS
+from storage.tables.anomaly_counts import GROUPS, Group, TooManyCounts
 
 MOST_STEPS = 10_000
-TRUSTED_MS = 30_000
-"""How long ago past hours may have been known to be counted. Otherwise all is counted directly: slow, and right."""
 
 
 class CountsQuery(IntervalQuery):
@@ -38,34 +27,10 @@ class CountsQuery(IntervalQuery):
     group_by = Choice(*GROUPS)
 
 
-class Counter:
-    """Counts with what past hours are known to hold, a few long ones at a time."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._long = Bulkhead(LONG_COUNTS, "counts over more than a day")
-
-    def count(self, interval: Interval, step_ms: int | None, group: Group) -> Counted:
-        """Count the anomalies of an interval.
-
-        Raises:
-            HTTPError: 503; enough long counts are under way.
-        """
-        length = interval.end_ms - interval.start_ms
-        with self._long.place() if length > DAY_MS + MINUTE_MS * 10 else nullcontext():
-            store = self._context.store.get()
-            return counted(store, *interval, step_ms, group, self._kept_before(store))
-
-    def _kept_before(self, store: Store) -> int:
-        now = self._context.now_ms()
-        held = counts_hold_since(store, self._context.settings.readings_topic)
-        return kept_before(now) if held is not None and now - held < TRUSTED_MS else 0
-
-
-def count_routes(context: Context, counter: Counter) -> APIBlueprint:
+def count_routes(context: Context) -> APIBlueprint:
     """Counts of anomalies."""
     routes = APIBlueprint("counts", __name__, url_prefix="/api/v1", tag="Anomalies")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
 
     @routes.get("/counts")
     @routes.input(CountsQuery, location="query", arg_name="query", unknown=STRICT)
@@ -73,7 +38,7 @@ def count_routes(context: Context, counter: Counter) -> APIBlueprint:
         summary="How many anomalies",
         description="By event time, exact. Steps begin at multiples of `step` since 1970 in UTC. `group_by=sensor` "
         "counts an anomaly under the sensor that stands out. Without an interval: the last 24 h.",
-        responses={200: ok("The counts.", ref("Counts"))},
+        responses={200: ok("The counts.", Counts)},
     )
     def counts(query: dict[str, Any]) -> Response:
         return context.answers.get("counts", query, lambda: answer(query))
@@ -83,11 +48,11 @@ def count_routes(context: Context, counter: Counter) -> APIBlueprint:
         step_ms = _step(query.get("step"), interval)
         group: Group | None = query.get("group_by")
         try:
-            found = counter.count(interval, step_ms, group or "severity")
+            found = context.counter.count(interval, step_ms, group or "severity")
         except TooManyCounts as error:
             said = f"{error} are more than one answer holds; choose a longer step or a shorter interval"
             raise refuse_parameter("step", "too_many", said) from error
-        return jsonify(_document(interval, query.get("step"), step_ms, group, found))
+        return jsonify(Counts.from_counted(interval, query.get("step"), step_ms, group, found))
 
     return routes
 
@@ -103,22 +68,3 @@ def _step(text: str | None, interval: Interval) -> int | None:
             "step", "too_many", f"step = '{text}' makes over {MOST_STEPS} steps; choose a longer one"
         )
     return step_ms
-
-
-def _document(
-    interval: Interval, step: str | None, step_ms: int | None, group: Group | None, found: Counted
-) -> dict[str, Any]:
-    steps = found.counts.shape[1]
-    groups = [
-        {"key": None if key == NO_SENSOR else key, "total": int(row.sum()), "counts": row.tolist()}
-        for key, row in zip(found.keys, found.counts, strict=True)
-    ]
-    return {
-        **interval.shown(),
-        "step": step,
-        "group_by": group,
-        "total": int(found.counts.sum()),
-        "times": [rfc3339(found.first_ms + at * (step_ms or 0)) for at in range(steps)],
-        "counts": found.counts.sum(axis=0).tolist(),
-        "groups": groups if group else [],
-    }

@@ -34,10 +34,10 @@ ABOUT_FORMATS = (
 _MIMETYPES: dict[str, Format] = {"application/json": "json", NDJSON: "ndjson", CSV: "csv"}
 _CHUNK_BYTES = 32 * 1024
 
-Documents = Iterable[dict[str, Any]]
+Documents = Iterable[msgspec.Struct]
 
 
-def format_asked(given: str | None) -> Format:
+def choose_format(given: str | None) -> Format:
     """What `format` names; else what the Accept header likes best, JSON where it does not say."""
     if given is not None:
         return given  # type: ignore[return-value]
@@ -55,7 +55,7 @@ def refuse_token(query: dict[str, Any]) -> None:
         raise refuse_parameter("page_token", "conflict", "page_token is given, but this format has no pages")
 
 
-def exported(
+def stream_lines(
     documents: Documents, asked: Format, header: Sequence[str], row: Callable[[Any], Sequence[Any]], places: Bulkhead
 ) -> Response:
     """Stream documents as lines.

@@ -10,14 +10,12 @@ from typing import Any
 from apiflask import APIBlueprint
 from flask import Response, g, jsonify, request
 
-from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
-from api.http.caching import revalidated
+from api.http.body import declare_body, json_object, quote, refuse_body, refuse_strays
 from api.http.idempotency import HEADER, claim_key
 from api.http.problems import problem
+from api.http.request_hooks import add_etag
 from api.openapi import ok
-from api.representations.common import ref
-from api.representations.jobs import JOB_FILED
-from api.representations.models import job_shown, models_document
+from api.representations.jobs import Job, JobFiled, Jobs, Models
 from api.services.context import Context
 from core.errors import NotFound
 from storage.tables import jobs, model_events
@@ -34,41 +32,41 @@ ABOUT = (
 def job_routes(context: Context) -> APIBlueprint:
     """Jobs are filed and shown; the retrainer carries them out."""
     routes = APIBlueprint("jobs", __name__, url_prefix="/api/v1", tag="Model")
-    routes.after_request(revalidated)
+    routes.after_request(add_etag)
     name = context.settings.model_name
-    filed = ok("Filed; `Location` says where to look.", ref("Job"))
+    filed = ok("Filed; `Location` says where to look.", Job)
 
     @routes.post("/jobs")
     @routes.doc(summary="Ask for a retraining", description=ABOUT, responses={202: filed})
-    @takes(JOB_FILED)
+    @declare_body(JobFiled)
     def file() -> Response:
         document = json_object()
         refuse_strays(document, ["kind"])
         if document.get("kind") != RETRAIN:
-            given = f"is {shown(document['kind'])}" if "kind" in document else "is missing"
+            given = f"is {quote(document['kind'])}" if "kind" in document else "is missing"
             raise refuse_body("kind", "unknown_value", f"kind {given}; expected {RETRAIN}")
-        return filed_job(context, RETRAIN, {})
+        return file_and_show(context, RETRAIN, {})
 
     @routes.get("/jobs")
-    @routes.doc(summary="The last jobs, newest first", responses={200: ok("At most 50.", ref("Jobs"))})
+    @routes.doc(summary="The last jobs, newest first", responses={200: ok("At most 50.", Jobs)})
     def listed() -> Response:
-        return jsonify({"jobs": [job_shown(row) for row in jobs.jobs(context.store.get(), name)]})
+        return jsonify(Jobs([Job.from_row(row) for row in jobs.jobs(context.store.get(), name)]))
 
     @routes.get("/jobs/<job_id>")
-    @routes.doc(summary="One job", responses={200: ok("How far it is, or how it ended.", ref("Job"))})
+    @routes.doc(summary="One job", responses={200: ok("How far it is, or how it ended.", Job)})
     def one(job_id: str) -> Response:
         found = jobs.job(context.store.get(), name, job_id)
         if found is None:
             raise NotFound(f"job {job_id!r}")
-        return jsonify(job_shown(found))
+        return jsonify(Job.from_row(found))
 
     @routes.get("/models")
     @routes.doc(
         summary="Model versions, what decided about them, and which judges",
-        responses={200: ok("The last 100 versions and decisions, newest first.", ref("Models"))},
+        responses={200: ok("The last 100 versions and decisions, newest first.", Models)},
     )
     def models() -> Response:
-        return jsonify(models_document(context.store.get(), name, context.settings.readings_topic))
+        return jsonify(Models.read(context.store.get(), name, context.settings.readings_topic))
 
     @routes.post("/models/<string:version>:promote")
     @routes.doc(
@@ -77,7 +75,7 @@ def job_routes(context: Context) -> APIBlueprint:
         responses={202: filed},
     )
     def promote(version: str) -> Response:
-        return filed_job(context, PROMOTE, {"version": known_version(context, version)})
+        return file_and_show(context, PROMOTE, {"version": find_version(context, version)})
 
     @routes.post("/models/<string:version>:rollback")
     @routes.doc(
@@ -86,13 +84,13 @@ def job_routes(context: Context) -> APIBlueprint:
         responses={202: filed},
     )
     def rollback(version: str) -> Response:
-        target = PREVIOUS if version == PREVIOUS else known_version(context, version)
-        return filed_job(context, ROLLBACK, {"version": target})
+        target = PREVIOUS if version == PREVIOUS else find_version(context, version)
+        return file_and_show(context, ROLLBACK, {"version": target})
 
     return routes
 
 
-def known_version(context: Context, text: str) -> int:
+def find_version(context: Context, text: str) -> int:
     """The number of a version that the retrainer knows.
 
     Raises:
@@ -105,7 +103,7 @@ def known_version(context: Context, text: str) -> int:
     return int(text)
 
 
-def filed_job(context: Context, kind: str, params: dict[str, Any]) -> Response:
+def file_and_show(context: Context, kind: str, params: dict[str, Any]) -> Response:
     """File a job and answer for it.
 
     Raises:
@@ -128,7 +126,7 @@ def filed_job(context: Context, kind: str, params: dict[str, Any]) -> Response:
     )
     place = {"Location": f"/api/v1/jobs/{answer.job.job_id}"}
     if answer.mine:
-        response = jsonify(job_shown(answer.job))
+        response = jsonify(Job.from_row(answer.job))
         response.status_code = 202
         response.headers.update(place)
         return response

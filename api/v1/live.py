@@ -87,9 +87,10 @@ class Wanted(NamedTuple):
         return frame.severity >= self.min_severity and self.station_id in (None, frame.station_id)
 
 
-def live_routes(context: Context, feed: LiveFeed) -> APIBlueprint:
+def live_routes(context: Context) -> APIBlueprint:
     """The stream of anomalies."""
     routes = APIBlueprint("live", __name__, url_prefix="/api/v1", tag="Anomalies")
+    feed = context.live_feed
     places = Bulkhead(LISTENERS, "live listeners")
     resuming = threading.Semaphore(_RESUMING)
 

@@ -5,27 +5,34 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 from apiflask import APIBlueprint
 from flask import Response, jsonify
 
-from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
+from api.http.body import declare_body, json_object, quote, refuse_body, refuse_strays
 from api.http.times import rfc3339
 from api.openapi import ok
-from api.representations.common import readings_to_judge, ref
+from api.representations.common import Model
+from api.representations.predictions import (
+    CONTEXTS,
+    MOST_READINGS,
+    Predicted,
+    PredictedVerdict,
+    readings_to_judge,
+)
 from api.services.context import Context
-from api.services.scoring_service import Asked, Judge
+from api.services.scoring_service import ScoreRequest
 from core.errors import InvalidReading
 from core.reading import SCHEMA_VERSION, STATION_ID, event_ms_of
 from core.sensors import Sensor
 
-MOST_READINGS = 1000
-CONTEXTS = ("own", "global")
 _COMMON = ["schema_version", "station_id", "event_time", "seq"]
 _INT64 = range(-(2**63), 2**63)
 
 
-def predict_routes(context: Context, judge: Judge) -> APIBlueprint:
+def predict_routes(context: Context) -> APIBlueprint:
     """One route."""
+    scoring = context.scoring
     routes = APIBlueprint("predict", __name__, url_prefix="/api/v1", tag="Model")
 
     @routes.post("/predict")
@@ -36,35 +43,35 @@ def predict_routes(context: Context, judge: Judge) -> APIBlueprint:
         'stored (at most some 10 s old); `"global"`, the default, as the first of a station nobody knows, by the '
         "model's reference. Each is judged by itself: nothing is learnt from the others. `event_time` is now "
         "unless given.",
-        responses={200: ok("A verdict for each reading, in their order.", ref("Predicted"))},
+        responses={200: ok("A verdict for each reading, in their order.", Predicted)},
     )
-    @takes(readings_to_judge(judge.sensors))
+    @declare_body(readings_to_judge(scoring.sensors))
     def predict() -> Response:
         document = json_object()
-        asked_context, readings = checked(document, judge.sensors, context.now_ms())
+        asked_context, readings = parse_request(document, scoring.sensors, context.now_ms())
         store = context.store.get()
-        version = judge.champion(store)
+        version = scoring.champion(store)
         if asked_context == "own":
-            verdicts = judge.judge_own(store, version, [reading for reading, _ in readings])
+            verdicts = scoring.judge_own(store, version, [reading for reading, _ in readings])
         else:
-            verdicts = judge.judge_globally(version, [reading for reading, _ in readings])
+            verdicts = scoring.judge_globally(version, [reading for reading, _ in readings])
         return jsonify(
-            {
-                "model": {"name": context.settings.model_name, "version": str(version.number)},
-                "context": asked_context,
-                "verdicts": [
-                    {"station_id": one.station_id, "event_time": rfc3339(one.event_ms), "seq": seq, **verdict}
+            Predicted(
+                Model(context.settings.model_name, str(version.number)),
+                asked_context,
+                [
+                    PredictedVerdict(one.station_id, rfc3339(one.event_ms), seq, **msgspec.structs.asdict(verdict))
                     for (one, seq), verdict in zip(readings, verdicts, strict=True)
                 ],
-            }
+            )
         )
 
     return routes
 
 
-def checked(
+def parse_request(
     document: dict[str, Any], sensors: tuple[Sensor, ...], now_ms: int
-) -> tuple[str, list[tuple[Asked, int | None]]]:
+) -> tuple[str, list[tuple[ScoreRequest, int | None]]]:
     """The context of a body, and its readings with their seq.
 
     Raises:
@@ -72,14 +79,14 @@ def checked(
     """
     context = document.get("context", "global")
     if context not in CONTEXTS:
-        raise refuse_body("context", "unknown_value", f"context is {shown(context)}; expected one of own, global")
+        raise refuse_body("context", "unknown_value", f"context is {quote(context)}; expected one of own, global")
     if "readings" not in document:
         one = {name: value for name, value in document.items() if name != "context"}
         return context, [_reading(one, sensors, now_ms, context, "")]
     refuse_strays(document, ["context", "readings"])
     readings = document["readings"]
     if not isinstance(readings, list) or not 1 <= len(readings) <= MOST_READINGS:
-        found = f"{len(readings)} of them" if isinstance(readings, list) else shown(readings)
+        found = f"{len(readings)} of them" if isinstance(readings, list) else quote(readings)
         raise refuse_body("readings", "out_of_range", f"readings: {found}; expected a list of 1 to {MOST_READINGS}")
     return context, [
         _reading(one, sensors, now_ms, context, f"readings/{place}/") for place, one in enumerate(readings)
@@ -88,9 +95,9 @@ def checked(
 
 def _reading(
     given: Any, sensors: tuple[Sensor, ...], now_ms: int, context: str, pointer: str
-) -> tuple[Asked, int | None]:
+) -> tuple[ScoreRequest, int | None]:
     if not isinstance(given, dict):
-        raise refuse_body(pointer.rstrip("/"), "wrong_type", f"{shown(given)} is no reading; expected an object")
+        raise refuse_body(pointer.rstrip("/"), "wrong_type", f"{quote(given)} is no reading; expected an object")
     refuse_strays(given, [*_COMMON, *(sensor.name for sensor in sensors)], pointer)
     if given.get("schema_version", SCHEMA_VERSION) is not SCHEMA_VERSION:
         raise _wrong(pointer, "schema_version", given, f"{SCHEMA_VERSION}")
@@ -100,7 +107,7 @@ def _reading(
     if seq is not None and (type(seq) is not int or seq not in _INT64):
         raise _wrong(pointer, "seq", given, "a 64-bit integer")
     values = tuple(value_of(given, sensor, sensor.name, pointer) for sensor in sensors)
-    return Asked(station_id, _moment(given, now_ms, pointer), values), seq
+    return ScoreRequest(station_id, _moment(given, now_ms, pointer), values), seq
 
 
 def value_of(given: dict[str, Any], sensor: Sensor, name: str, pointer: str = "") -> float:
@@ -125,7 +132,7 @@ def value_of(given: dict[str, Any], sensor: Sensor, name: str, pointer: str = ""
     low, high = sensor.hard
     if not low <= value <= high:
         raise refuse_body(
-            f"{pointer}{name}", "out_of_physics", f"{name} is {shown(value)}; possible is {low:g}…{high:g}"
+            f"{pointer}{name}", "out_of_physics", f"{name} is {quote(value)}; possible is {low:g}…{high:g}"
         )
     return float(value)
 
@@ -148,6 +155,6 @@ def _moment(given: dict[str, Any], now_ms: int, pointer: str) -> int:
 
 
 def _wrong(pointer: str, name: str, given: dict[str, Any], expected: str) -> Exception:
-    found = f"is {shown(given[name])}" if name in given else "is absent"
+    found = f"is {quote(given[name])}" if name in given else "is absent"
     code = "wrong_value" if name in given else "missing"
     return refuse_body(f"{pointer}{name}", code, f"{name} {found}; expected {expected}")

@@ -20,7 +20,7 @@ import psutil
 from core.settings import PREFIX, Settings
 from local_stack.downloads.jars import spark_kafka_jars
 from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.session import Store, StoreConfig, connect
+from storage.driver.session import Store, StoreConfig, connect, statement
 from storage.tables.stream_progress import progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,7 +200,7 @@ def stored(store: Store, topic: str) -> dict[int, int]:
 def count_rows(settings: Settings, table: str, columns: str) -> int:
     """Rows of a table, every one read: the servers are a benchmark's own."""
     with closing(store_of(settings)) as store:
-        return sum(1 for _ in store.rows(f"SELECT {columns} FROM {table}", page_rows=5000))  # noqa: S608
+        return sum(1 for _ in store.rows(statement(f"SELECT {columns} FROM {table}"), page_rows=5000))  # noqa: S608
 
 
 def store_of(settings: Settings) -> Store:

@@ -43,7 +43,7 @@ from storage.driver.retry import Patience
 from storage.driver.session import Store, StoreConfig
 from storage.driver.writes import batches_of
 from storage.tables import readings
-from storage.tables.reading_columns import batches
+from storage.tables.readings import batches
 
 STATIONS, SHARDS, TICKS, TURNS, TREES = 2000, 32, 25, 5, 1000
 FIRST_TICK = 1_790_000_000

@@ -25,12 +25,12 @@ from core.verdict import Flag
 from models.drift.measures import Grid, bounds, kolmogorov_p, shares_by_block
 from models.drift.reference import Compared, DriftReference, comparable, unusual
 from models.drift.report import (
-    Counts,
     DriftReport,
     FeatureDrift,
     Flips,
     ReferenceFacts,
     VerdictDrift,
+    WindowCounts,
     WindowDrift,
     conclusion,
 )
@@ -112,7 +112,7 @@ def compare_window(
     """Hold the readings of one window, `span` in ms since the epoch, against a version's training."""
     good = comparable(samples.flags)
     known = np.isin(samples.hours, np.unique(reference.hour)) if reference else np.zeros(len(samples), bool)
-    counts = Counts(
+    counts = WindowCounts(
         samples=len(samples),
         late_or_warming_up=int((~good).sum()),
         hours_not_in_training=int((good & ~known).sum()),
@@ -132,7 +132,7 @@ def compare_window(
     return WindowDrift(*span, counts, features, both.verdicts(rows.flags, flags, limits, rng))
 
 
-def _why_insufficient(counts: Counts, reference: DriftReference | None, limits: DriftLimits) -> str:
+def _why_insufficient(counts: WindowCounts, reference: DriftReference | None, limits: DriftLimits) -> str:
     if reference is None:
         return "the model version carries no reference of its training; train it again"
     if not counts.samples:

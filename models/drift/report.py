@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from core.errors import ArtefactRefused
 from models.drift.measures import Bounds
@@ -15,18 +16,19 @@ Moved = Literal[
     "nothing_moved", "inputs_moved_verdicts_did_not", "verdicts_moved_inputs_did_not", "inputs_and_verdicts_moved"
 ]
 FLAG_RATE = "flag_rate"
+Count = Annotated[int, Meta(ge=0)]
 
 
-class Counts(msgspec.Struct):
+class WindowCounts(msgspec.Struct):
     """Where the readings of a window went. `without_value` are used for what they do have."""
 
-    samples: int
-    late_or_warming_up: int
-    hours_not_in_training: int
-    flagged: int
-    used: int
-    stations: int
-    without_value: int = 0
+    samples: Count
+    late_or_warming_up: Count
+    hours_not_in_training: Count
+    flagged: Count
+    used: Count
+    stations: Count
+    without_value: Count = 0
 
 
 class FeatureDrift(msgspec.Struct):
@@ -35,27 +37,33 @@ class FeatureDrift(msgspec.Struct):
     Args:
         name: `value:SENSOR`, `level:SENSOR`, a feature of the forest, `score` or `correlation:SENSOR~SENSOR`.
         rows, training_rows: compared; with too few of them there is nothing else.
-        effect: Wasserstein distance in standard deviations of the training; for a correlation how much it changed.
-        psi: population stability index; absent for a correlation.
+        effect: absent with too few rows.
+        psi: absent for a correlation.
         p_value: of a Kolmogorov-Smirnov test on rows taken for independent; decides nothing.
-        fired: a lower bound is beyond the stated effect.
+        fired: see its description.
     """
 
-    name: str
-    rows: int
-    training_rows: int
-    effect: Bounds | None = None
-    psi: Bounds | None = None
-    p_value: float | None = None
-    fired: bool = False
+    name: Annotated[str, Meta(examples=["level:temperature", "innovation", "correlation:temperature~humidity"])]
+    rows: Count
+    training_rows: Count
+    effect: Annotated[
+        Bounds | None,
+        Meta(
+            description="Wasserstein distance in standard deviations of the training, with its 95 % bounds; "
+            "for a correlation how much it changed; null with too few rows"
+        ),
+    ] = None
+    psi: Annotated[Bounds | None, Meta(description="population stability index")] = None
+    p_value: Annotated[float | None, Meta(description="as if readings were independent, which they are not")] = None
+    fired: Annotated[bool, Meta(description="the lower bound is beyond the stated effect")] = False
 
 
 class Flips(msgspec.Struct):
     """Stored verdicts against those that the version would give to the same readings."""
 
-    compared: int
-    to_flagged: int
-    to_normal: int
+    compared: Count
+    to_flagged: Count
+    to_normal: Count
 
 
 class VerdictDrift(msgspec.Struct):
@@ -73,7 +81,7 @@ class WindowDrift(msgspec.Struct):
 
     start_ms: int
     end_ms: int
-    counts: Counts
+    counts: WindowCounts
     features: list[FeatureDrift] = []
     verdicts: VerdictDrift | None = None
     insufficient: str | None = None
@@ -88,10 +96,10 @@ class WindowDrift(msgspec.Struct):
 class ReferenceFacts(msgspec.Struct):
     """The training that was compared with: its readings, the sampled ones, stations, hours of the day (UTC)."""
 
-    readings: int
-    rows: int
-    stations: int
-    hours: list[int]
+    readings: Count
+    rows: Count
+    stations: Count
+    hours: list[Count]
 
 
 class DriftSummary(msgspec.Struct):

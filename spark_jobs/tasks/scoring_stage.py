@@ -26,10 +26,8 @@ from spark_jobs.tasks.task_report import report_of
 from storage.driver.session import connected
 from storage.tables.anomalies import write_anomalies
 from storage.tables.feature_samples import write_samples
-from storage.tables.minute_columns import write_minute_columns
-from storage.tables.minutes import write_minutes
-from storage.tables.reading_columns import write_reading_columns
-from storage.tables.readings import write_readings
+from storage.tables.minutes import write_minute_columns, write_minutes
+from storage.tables.readings import write_reading_columns, write_readings
 from storage.tables.stations import write_stations
 from storage.tables.statistics import write_statistics
 

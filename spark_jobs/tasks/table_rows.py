@@ -16,10 +16,8 @@ from spark_jobs.tasks.judged import Judged
 from spark_jobs.tasks.sampler import reading_hashes, slots_and_ranks, winners
 from storage.tables.anomalies import AnomalyRow
 from storage.tables.feature_samples import SampleRow
-from storage.tables.minute_columns import MinuteColumns
-from storage.tables.minutes import MinuteRow, SensorMinute
-from storage.tables.reading_columns import ReadingColumns
-from storage.tables.readings import ReadingRow
+from storage.tables.minutes import MinuteColumns, MinuteRow, SensorMinute
+from storage.tables.readings import ReadingColumns, ReadingRow
 from storage.tables.stations import StationRow
 from storage.tables.statistics import StatisticsRow
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from core.errors import StreamIdentityMismatch
 from storage.driver.retry import Patience
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.tables.artefacts import get_artefact, put_artefact, put_version, versions
 from storage.tables.stream_progress import (
     StreamIdentity,
@@ -19,12 +19,12 @@ from storage.tables.stream_progress import (
 )
 
 # These tables hold a handful of rows; only this command reads them whole.
-SELECT_TOPICS = "SELECT topic FROM stream_identity"
-SELECT_NAMES = "SELECT DISTINCT name FROM model_versions"
-SELECT_ARTEFACTS = "SELECT DISTINCT sha256 FROM model_artifacts"
-SELECT_ACTIVATED = """
+SELECT_TOPICS = statement("SELECT topic FROM stream_identity")
+SELECT_NAMES = statement("SELECT DISTINCT name FROM model_versions")
+SELECT_ARTEFACTS = statement("SELECT DISTINCT sha256 FROM model_artifacts")
+SELECT_ACTIVATED = statement("""
 SELECT kafka_partition, from_offset, model_version, toUnixTimestamp(activated_time)
-FROM model_activations WHERE topic = ?"""
+FROM model_activations WHERE topic = ?""")
 
 
 class Copied(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from storage.driver.retry import Patience
-from storage.driver.session import Store
+from storage.driver.session import Statement, Store, statement
 
 LEASE_DEADLINE_SECONDS = 30.0
 
@@ -19,12 +19,12 @@ class Holder(NamedTuple):
     checkpoint: str
 
 
-INSERT = """
-INSERT INTO stream_lease (topic, owner, host, pid, checkpoint) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS USING TTL ?"""
-UPDATE = """
-UPDATE stream_lease USING TTL ? SET owner = ?, host = ?, pid = ?, checkpoint = ? WHERE topic = ? IF owner = ?"""
-DELETE = "DELETE FROM stream_lease WHERE topic = ? IF owner = ?"
-SELECT = "SELECT owner, host, pid, checkpoint FROM stream_lease WHERE topic = ?"
+INSERT = statement("""
+INSERT INTO stream_lease (topic, owner, host, pid, checkpoint) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS USING TTL ?""")
+UPDATE = statement("""
+UPDATE stream_lease USING TTL ? SET owner = ?, host = ?, pid = ?, checkpoint = ? WHERE topic = ? IF owner = ?""")
+DELETE = statement("DELETE FROM stream_lease WHERE topic = ? IF owner = ?")
+SELECT = statement("SELECT owner, host, pid, checkpoint FROM stream_lease WHERE topic = ?")
 
 
 def acquire(
@@ -102,6 +102,6 @@ def holder(store: Store, topic: str) -> Holder | None:
     return None if row is None or row[0] is None else Holder._make(row)
 
 
-def _applied(store: Store, cql: str, values: tuple[object, ...]) -> bool:
+def _applied(store: Store, cql: Statement, values: tuple[object, ...]) -> bool:
     row = store.one(cql, values)
     return bool(row and row[0])

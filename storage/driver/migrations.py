@@ -15,7 +15,7 @@ from string import Template
 
 from core.errors import StationwatchError, StoreUnavailable
 from storage.driver.retry import OnWait, Patience
-from storage.driver.session import Store, StoreConfig, open_store
+from storage.driver.session import Store, StoreConfig, open_store, statement
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,12 @@ CREATE TABLE IF NOT EXISTS schema_meta (
     number int PRIMARY KEY, name text, sha256 text, applied_time timestamp, owner text
 )"""
 
-INSERT_META = "INSERT INTO schema_meta (number, name, sha256, applied_time) VALUES (?, ?, ?, ?)"
-SELECT_TTLS = "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?"
+INSERT_META = statement("INSERT INTO schema_meta (number, name, sha256, applied_time) VALUES (?, ?, ?, ?)")
+SELECT_META = statement("SELECT number, name, sha256 FROM schema_meta")
+INSERT_LOCK = statement("INSERT INTO schema_meta (number, owner) VALUES (0, ?) IF NOT EXISTS USING TTL ?")
+SELECT_LOCK = statement("SELECT owner FROM schema_meta WHERE number = 0")
+DELETE_LOCK = statement("DELETE FROM schema_meta WHERE number = 0 IF owner = ?")
+SELECT_TTLS = statement("SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?")
 
 
 class SchemaRefused(StationwatchError):
@@ -148,8 +152,8 @@ def _apply_missing(store: Store, migrations: list[Migration], now_ms: int, patie
     _refuse_unknown(store.config, seen, migrations)
     missing = [migration for migration in migrations if migration.number not in seen]
     for migration in missing:
-        for statement in migration.statements(store.config):
-            patience.call(store.run, statement)
+        for change in migration.statements(store.config):
+            patience.call(store.run, change)
         record = (migration.number, migration.name, migration.sha256, now_ms)
         patience.call(store.one, INSERT_META, record)
         log.info("schema: applied %s to %s", migration.name, store.config.keyspace)
@@ -157,7 +161,7 @@ def _apply_missing(store: Store, migrations: list[Migration], now_ms: int, patie
 
 
 def _seen(store: Store) -> dict[int, tuple[str, str]]:
-    rows = store.rows("SELECT number, name, sha256 FROM schema_meta")
+    rows = store.rows(SELECT_META)
     return {number: (name, sha256) for number, name, sha256 in rows if number != 0}
 
 
@@ -181,8 +185,8 @@ def _keep_as_long_as_set(store: Store, migrations: list[Migration], patience: Pa
     """Give tables made with other settings the time to live that is set; rows written before keep theirs."""
     actual = dict(store.rows(SELECT_TTLS, (store.config.keyspace,)))
     for migration in migrations:
-        for statement in migration.statements(store.config):
-            table, ttl = _TABLE.search(statement), _TTL.search(statement)
+        for creation in migration.statements(store.config):
+            table, ttl = _TABLE.search(creation), _TTL.search(creation)
             if table and ttl and actual.get(table[1]) != int(ttl[1]):
                 change = f"ALTER TABLE {table[1]} WITH default_time_to_live = {ttl[1]}"
                 patience.call(store.run, change)
@@ -196,16 +200,14 @@ def _locked(store: Store, patience: Patience) -> Iterator[None]:
     try:
         yield
     finally:
-        store.one("DELETE FROM schema_meta WHERE number = 0 IF owner = ?", (owner,))
+        store.one(DELETE_LOCK, (owner,))
 
 
 def _take_lock(store: Store, owner: str) -> None:
-    taken = store.one(
-        "INSERT INTO schema_meta (number, owner) VALUES (0, ?) IF NOT EXISTS USING TTL ?", (owner, LOCK_SECONDS)
-    )
+    taken = store.one(INSERT_LOCK, (owner, LOCK_SECONDS))
     if taken and taken[0]:
         return
-    holder = store.one("SELECT owner FROM schema_meta WHERE number = 0")
+    holder = store.one(SELECT_LOCK)
     if holder and holder[0] != owner:
         raise StoreUnavailable(f"another schema command ({holder[0]}) works on keyspace {store.config.keyspace}")
     if not holder:

@@ -80,6 +80,25 @@ class StoreConfig:
         return f"{','.join(self.hosts)}:{self.port}/{self.keyspace}"
 
 
+class Statement(str):
+    """The text of a CQL statement of this program; made by `statement`. Values are bound, never part of it."""
+
+    __slots__ = ()
+
+
+_declared: dict[str, Statement] = {}
+
+
+def statement(cql: str) -> Statement:
+    """Declare a statement: a process that prepares ahead finds those of all tables that it imports."""
+    return _declared.setdefault(cql, Statement(cql))
+
+
+def declared_reads() -> list[Statement]:
+    """The SELECT statements of all tables that this process has imported."""
+    return [declared for declared in _declared.values() if declared.lstrip().startswith("SELECT")]
+
+
 class Store:
     """An open session with its prepared statements."""
 
@@ -104,17 +123,19 @@ class Store:
             self._prepared[cql] = statement
         return statement
 
-    def rows(self, cql: str, values: Sequence[object] = (), page_rows: int = PAGE_ROWS) -> Iterator[tuple[Any, ...]]:
+    def rows(
+        self, cql: Statement, values: Sequence[object] = (), page_rows: int = PAGE_ROWS
+    ) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of one partition, page by page."""
         statement = BoundStatement(self.prepared(cql), fetch_size=page_rows).bind(values)
         with driver_errors(self.config.place):
             yield from self.session.execute(statement)
 
-    def one(self, cql: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
+    def one(self, cql: Statement, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """The first row, or None."""
         return next(self.rows(cql, values), None)
 
-    def rows_of_all(self, cql: str, many: Iterable[Sequence[object]]) -> list[list[tuple[Any, ...]]]:
+    def rows_of_all(self, cql: Statement, many: Iterable[Sequence[object]]) -> list[list[tuple[Any, ...]]]:
         """The rows of several partitions, read concurrently (at most 32 in flight), in the order asked."""
         statement = self.prepared(cql)
         with driver_errors(self.config.place):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 from core.alarm import Action, Done
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.tables.alarms import AlarmKey
 
 
@@ -18,17 +18,17 @@ class ActionRow(NamedTuple):
     request: str
 
 
-SELECT_BETWEEN = """
+SELECT_BETWEEN = statement("""
 SELECT toUnixTimestamp(begun_time), station_id, seq, kind, number, action, toUnixTimestamp(given_time),
     toUnixTimestamp(until_time), given_by, comment, request
-FROM alarm_actions WHERE day = ? AND slot = ? AND begun_time >= ? AND begun_time <= ?"""
-INSERT = """
+FROM alarm_actions WHERE day = ? AND slot = ? AND begun_time >= ? AND begun_time <= ?""")
+INSERT = statement("""
 INSERT INTO alarm_actions (day, slot, begun_time, station_id, seq, kind, number, action, given_time, until_time,
     given_by, comment, request)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
-SELECT_ONE = """
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS""")
+SELECT_ONE = statement("""
 SELECT request FROM alarm_actions
-WHERE day = ? AND slot = ? AND begun_time = ? AND station_id = ? AND seq = ? AND kind = ? AND number = ?"""
+WHERE day = ? AND slot = ? AND begun_time = ? AND station_id = ? AND seq = ? AND kind = ? AND number = ?""")
 
 
 def actions_of(store: Store, keys: Iterable[AlarmKey]) -> dict[AlarmKey, list[ActionRow]]:

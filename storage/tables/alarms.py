@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from core.times import DAY_MS, cql_date, steps
 from storage.driver.retry import DEADLINE_SECONDS, OnWait, Patience
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import write_rows
 from storage.tables.anomalies import TIME_SLOTS, time_slot
 
@@ -96,29 +96,29 @@ _RECENT = _COLUMNS.index("recent")
 _SELECTED = ", ".join(f"toUnixTimestamp({name})" if name in _TIMES else name for name in _COLUMNS)
 _KEY = "station_id, toUnixTimestamp(begun_time), seq, kind"
 
-INSERT = (
+INSERT = statement(
     f"INSERT INTO alarms (day, slot, {', '.join(_COLUMNS)}) "  # noqa: S608 - constants of this file.
     f"VALUES ({', '.join('?' * (2 + len(_COLUMNS)))}) USING TIMESTAMP ?"
 )
-INSERT_STATION = """
-INSERT INTO alarms_by_station (station_id, day, begun_time, seq, kind) VALUES (?, ?, ?, ?, ?)"""
-INSERT_OPEN = """
-INSERT INTO alarms_open (slot, begun_time, station_id, seq, kind) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"""
-DELETE_OPEN = """
+INSERT_STATION = statement("""
+INSERT INTO alarms_by_station (station_id, day, begun_time, seq, kind) VALUES (?, ?, ?, ?, ?)""")
+INSERT_OPEN = statement("""
+INSERT INTO alarms_open (slot, begun_time, station_id, seq, kind) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?""")
+DELETE_OPEN = statement("""
 DELETE FROM alarms_open USING TIMESTAMP ?
-WHERE slot = ? AND begun_time = ? AND station_id = ? AND seq = ? AND kind = ?"""
-SELECT_ONE = f"""
+WHERE slot = ? AND begun_time = ? AND station_id = ? AND seq = ? AND kind = ?""")
+SELECT_ONE = statement(f"""
 SELECT {_SELECTED} FROM alarms
-WHERE day = ? AND slot = ? AND begun_time = ? AND station_id = ? AND seq = ? AND kind = ?"""  # noqa: S608
-SELECT_DAY = f"""
-SELECT {_SELECTED} FROM alarms WHERE day = ? AND slot = ? AND begun_time >= ? AND begun_time < ? LIMIT ?"""  # noqa: S608
-SELECT_OPEN = f"SELECT {_KEY} FROM alarms_open WHERE slot = ?"  # noqa: S608
-SELECT_STATION = f"""
+WHERE day = ? AND slot = ? AND begun_time = ? AND station_id = ? AND seq = ? AND kind = ?""")  # noqa: S608
+SELECT_DAY = statement(f"""
+SELECT {_SELECTED} FROM alarms WHERE day = ? AND slot = ? AND begun_time >= ? AND begun_time < ? LIMIT ?""")  # noqa: S608
+SELECT_OPEN = statement(f"SELECT {_KEY} FROM alarms_open WHERE slot = ?")  # noqa: S608
+SELECT_STATION = statement(f"""
 SELECT {_KEY} FROM alarms_by_station
-WHERE station_id = ? AND day = ? AND begun_time >= ? AND begun_time < ? LIMIT ?"""  # noqa: S608
-UPDATE_PROGRESS = """
-UPDATE alarms_progress USING TIMESTAMP ? SET folded_to = ? WHERE topic = ? AND kafka_partition = ?"""
-SELECT_PROGRESS = "SELECT kafka_partition, folded_to FROM alarms_progress WHERE topic = ?"
+WHERE station_id = ? AND day = ? AND begun_time >= ? AND begun_time < ? LIMIT ?""")  # noqa: S608
+UPDATE_PROGRESS = statement("""
+UPDATE alarms_progress USING TIMESTAMP ? SET folded_to = ? WHERE topic = ? AND kafka_partition = ?""")
+SELECT_PROGRESS = statement("SELECT kafka_partition, folded_to FROM alarms_progress WHERE topic = ?")
 
 
 def write_alarms(

@@ -17,7 +17,7 @@ import msgspec
 from core.times import HOUR_MS, cql_date, floored, year_of
 from storage.driver.cql_encoding import plain_map
 from storage.driver.retry import DEADLINE_SECONDS, OnWait, Patience
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import batches_of, write_all, write_rows
 
 TIME_SLOTS = 8
@@ -48,38 +48,38 @@ class AnomalyRow(NamedTuple):
     stored_ms: int
 
 
-INSERT_HOUR = "INSERT INTO anomaly_hours (year, hour, slot) VALUES (?, ?, ?)"
-INSERT_FEED_HOUR = """
-INSERT INTO anomaly_feed_hours (kafka_partition, append_hour, last_offset) VALUES (?, ?, ?) USING TIMESTAMP ?"""
-INSERT_BY_TIME = """
+INSERT_HOUR = statement("INSERT INTO anomaly_hours (year, hour, slot) VALUES (?, ?, ?)")
+INSERT_FEED_HOUR = statement("""
+INSERT INTO anomaly_feed_hours (kafka_partition, append_hour, last_offset) VALUES (?, ?, ?) USING TIMESTAMP ?""")
+INSERT_BY_TIME = statement("""
 INSERT INTO anomalies_by_time (hour, slot, leading_sensor, station_id, event_time, seq, sensors, score, severity, flags,
     verdict, ordinal, block, model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-INSERT_BY_STATION = """
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""")
+INSERT_BY_STATION = statement("""
 INSERT INTO anomalies_by_station (day, station_id, event_time, seq, sensors, score, severity, flags, verdict, ordinal,
     block, model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-INSERT_FEED = """
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""")
+INSERT_FEED = statement("""
 INSERT INTO anomaly_feed (append_hour, station_id, event_time, seq, sensors, score, severity, flags, verdict, ordinal,
     model_version, kafka_partition, kafka_offset, record_time, scored_time, stored_time)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""")
 
 FOUND_COLUMNS = """
 SELECT station_id, toUnixTimestamp(event_time), seq, sensors, score, severity, flags, verdict, ordinal, model_version,
     kafka_partition, kafka_offset, toUnixTimestamp(record_time), toUnixTimestamp(scored_time),
     toUnixTimestamp(stored_time)"""
-SELECT_ONE = (
+SELECT_ONE = statement(
     FOUND_COLUMNS
     + """, block
 FROM anomalies_by_station WHERE station_id = ? AND day = ? AND event_time = ? AND seq = ?"""
 )
-SELECT_FEED = (
+SELECT_FEED = statement(
     FOUND_COLUMNS
     + """
 FROM anomaly_feed WHERE append_hour = ? AND kafka_partition = ? AND kafka_offset > ? AND kafka_offset < ? LIMIT ?"""
 )
-SELECT_HOURS = """
-SELECT toUnixTimestamp(hour), slot FROM anomaly_hours WHERE year = ? AND hour >= ? AND hour < ?"""
+SELECT_HOURS = statement("""
+SELECT toUnixTimestamp(hour), slot FROM anomaly_hours WHERE year = ? AND hour >= ? AND hour < ?""")
 _BLOCK = AnomalyRow._fields.index("block")
 _SENSORS = AnomalyRow._fields.index("sensors")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS, cql_date, floored, steps
 from core.verdict import severity_class
-from storage.driver.session import READS_IN_FLIGHT, Store
+from storage.driver.session import READS_IN_FLIGHT, Statement, Store, statement
 from storage.driver.writes import write_rows
 from storage.tables.anomalies import TIME_SLOTS
 from storage.tables.anomaly_scan import partitions_of
@@ -31,17 +31,17 @@ COUNTED_AT_ONCE = 8
 WRITE_SECONDS = 5.0
 MOST_CELLS = 2_000_000
 
-SELECT_COUNTED = """
+SELECT_COUNTED = statement("""
 SELECT toUnixTimestamp(event_time), station_id, severity, leading_sensor FROM anomalies_by_time
-WHERE hour = ? AND slot = ? AND event_time >= ? AND event_time < ?"""
-INSERT = """
+WHERE hour = ? AND slot = ? AND event_time >= ? AND event_time < ?""")
+INSERT = statement("""
 INSERT INTO anomaly_counts (day, slot, hour, severities, sensors, stations) VALUES (?, ?, ?, ?, ?, ?)
-USING TIMESTAMP ?"""
+USING TIMESTAMP ?""")
 _SELECT = "SELECT toUnixTimestamp(hour), {} FROM anomaly_counts WHERE day = ? AND slot = ? AND hour >= ? AND hour < ?"
-SELECT_MINUTES: dict[Group, str] = {
-    "severity": _SELECT.format("severities"),
-    "sensor": _SELECT.format("sensors"),
-    "station": _SELECT.format("stations"),
+SELECT_MINUTES: dict[Group, Statement] = {
+    "severity": statement(_SELECT.format("severities")),
+    "sensor": statement(_SELECT.format("sensors")),
+    "station": statement(_SELECT.format("stations")),
 }
 
 

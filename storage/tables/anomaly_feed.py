@@ -13,15 +13,15 @@ from heapq import merge
 from typing import NamedTuple
 
 from core.times import HOUR_MS, floored
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.tables.anomalies import AnomalyRow, feed
 
 Position = dict[int, int]
 """Kafka partition → first offset not seen; a partition that is missing was never seen."""
 
-SELECT_FEED_HOURS = """
+SELECT_FEED_HOURS = statement("""
 SELECT kafka_partition, toUnixTimestamp(append_hour), last_offset FROM anomaly_feed_hours
-WHERE kafka_partition = ? AND append_hour >= ?"""
+WHERE kafka_partition = ? AND append_hour >= ?""")
 
 
 class Arrived(NamedTuple):

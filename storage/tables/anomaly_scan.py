@@ -12,12 +12,10 @@ from itertools import chain, islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from core.times import DAY_MS, HOUR_MS, cql_date, floored, year_of
-from storage.driver.session import Store
+from storage.driver.session import Statement, Store, statement
 from storage.tables.anomalies import FOUND_COLUMNS, SELECT_HOURS, TIME_SLOTS, AnomalyRow, found_row, time_slot
 from storage.tables.marks import (
     MARK_COLUMNS,
-    SELECT_THESE_OF_PLANT,
-    SELECT_THESE_OF_STATION,
     Mark,
     whole_of_plant,
     whole_of_station,
@@ -64,29 +62,30 @@ class Stretch(NamedTuple, Generic[Row]):
 class _Reads(NamedTuple, Generic[Row]):
     """How a kind of row is read from a partition, and made of what was found."""
 
-    before: str
-    next_stations: str
-    same_station: str
-    of_station: str
+    before: Statement
+    next_stations: Statement
+    same_station: Statement
+    of_station: Statement
     made: Callable[[Sequence[Any]], Row]
 
 
 def _reads(columns: str, made: Callable[[Sequence[Any]], Row]) -> _Reads[Row]:
     plant = columns + " FROM anomalies_by_time WHERE hour = ? AND slot = ? AND "
     return _Reads(
-        before=plant + "event_time >= ? AND event_time < ? LIMIT ?",
-        next_stations=plant + "event_time = ? AND station_id > ? LIMIT ?",
-        same_station=plant + "event_time = ? AND station_id = ? AND seq < ? LIMIT ?",
-        of_station=columns
-        + """ FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) >= (?, ?)
-    AND (event_time, seq) < (?, ?) LIMIT ?""",
+        before=statement(plant + "event_time >= ? AND event_time < ? LIMIT ?"),
+        next_stations=statement(plant + "event_time = ? AND station_id > ? LIMIT ?"),
+        same_station=statement(plant + "event_time = ? AND station_id = ? AND seq < ? LIMIT ?"),
+        of_station=statement(
+            columns
+            + """ FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) >= (?, ?)
+    AND (event_time, seq) < (?, ?) LIMIT ?"""
+        ),
         made=made,
     )
 
 
 _ROWS = _reads(FOUND_COLUMNS, found_row)
 _MARKS = _reads(MARK_COLUMNS, Mark._make)
-STATEMENTS = (*_ROWS[:-1], *_MARKS[:-1], SELECT_THESE_OF_PLANT, SELECT_THESE_OF_STATION)
 
 
 def place_after(row: AnomalyRow | Mark) -> Place:

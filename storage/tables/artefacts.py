@@ -9,7 +9,7 @@ from typing import NamedTuple
 from core.errors import ArtefactRefused, NotFound
 from storage.driver.cql_encoding import binder
 from storage.driver.retry import DEADLINE_SECONDS, OnWait, Patience
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import write_all
 
 CHUNK_BYTES = 512 * 1024
@@ -27,15 +27,15 @@ class VersionRow(NamedTuple):
     registered_ms: int
 
 
-INSERT_CHUNK = "INSERT INTO model_artifacts (sha256, chunk, data) VALUES (?, ?, ?)"
-INSERT_HEAD = "INSERT INTO model_artifacts (sha256, kind, chunks) VALUES (?, ?, ?)"
-SELECT_HEAD = "SELECT kind, chunks FROM model_artifacts WHERE sha256 = ? LIMIT 1"
-SELECT_CHUNKS = "SELECT chunk, data FROM model_artifacts WHERE sha256 = ?"
-INSERT_VERSION = """
-INSERT INTO model_versions (name, version, sha256, run_id, registered_time) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS"""
+INSERT_CHUNK = statement("INSERT INTO model_artifacts (sha256, chunk, data) VALUES (?, ?, ?)")
+INSERT_HEAD = statement("INSERT INTO model_artifacts (sha256, kind, chunks) VALUES (?, ?, ?)")
+SELECT_HEAD = statement("SELECT kind, chunks FROM model_artifacts WHERE sha256 = ? LIMIT 1")
+SELECT_CHUNKS = statement("SELECT chunk, data FROM model_artifacts WHERE sha256 = ?")
+INSERT_VERSION = statement("""
+INSERT INTO model_versions (name, version, sha256, run_id, registered_time) VALUES (?, ?, ?, ?, ?) IF NOT EXISTS""")
 _SELECT = "SELECT name, version, sha256, run_id, toUnixTimestamp(registered_time) FROM model_versions WHERE name = ?"
-SELECT_VERSIONS = _SELECT
-SELECT_VERSION = _SELECT + " AND version = ?"
+SELECT_VERSIONS = statement(_SELECT)
+SELECT_VERSION = statement(_SELECT + " AND version = ?")
 
 
 def put_artefact(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.times import DAY_MS, cql_date, floored, steps
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 
 
 class DriftSummary(NamedTuple):
@@ -16,12 +16,12 @@ class DriftSummary(NamedTuple):
     summary: str
 
 
-INSERT = """
-INSERT INTO drift_reports (name, day, checked_time, model_version, summary, report) VALUES (?, ?, ?, ?, ?, ?)"""
-SELECT_SUMMARIES = """
+INSERT = statement("""
+INSERT INTO drift_reports (name, day, checked_time, model_version, summary, report) VALUES (?, ?, ?, ?, ?, ?)""")
+SELECT_SUMMARIES = statement("""
 SELECT toUnixTimestamp(checked_time), model_version, summary FROM drift_reports
-WHERE name = ? AND day = ? AND checked_time >= ? AND checked_time < ?"""
-SELECT_REPORT = "SELECT report FROM drift_reports WHERE name = ? AND day = ? AND checked_time = ?"
+WHERE name = ? AND day = ? AND checked_time >= ? AND checked_time < ?""")
+SELECT_REPORT = statement("SELECT report FROM drift_reports WHERE name = ? AND day = ? AND checked_time = ?")
 
 
 def put_report(store: Store, name: str, summary: DriftSummary, report: str) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from core.times import HOUR_MS, MINUTE_MS, floored, steps
 from storage.driver.retry import DEADLINE_SECONDS, OnWait
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import write_rows
 
 
@@ -30,13 +30,13 @@ class SampleRow(NamedTuple):
     model_version: int
 
 
-INSERT = """
+INSERT = statement("""
 INSERT INTO feature_samples (hour, minute, slot, event_time, station_id, seq, block, ordinal, score, flags,
     model_version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""
-SELECT = """
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?""")
+SELECT = statement("""
 SELECT toUnixTimestamp(event_time), slot, writetime(seq), station_id, seq, block, ordinal, score, flags, model_version
-FROM feature_samples WHERE hour = ?"""
+FROM feature_samples WHERE hour = ?""")
 
 
 def write_samples(

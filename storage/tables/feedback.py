@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from core.times import DAY_MS, cql_date, steps
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 
 
 class FeedbackRow(NamedTuple):
@@ -26,10 +26,10 @@ _COLUMNS = """
 SELECT station_id, toUnixTimestamp(event_time), seq, verdict, comment, toUnixTimestamp(given_time), given_by,
     model_version
 FROM feedback WHERE day = ? AND """
-INSERT = """
+INSERT = statement("""
 INSERT INTO feedback (day, station_id, event_time, seq, verdict, comment, given_time, given_by, model_version)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-SELECT_BETWEEN = _COLUMNS + "event_time >= ? AND event_time <= ?"
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""")
+SELECT_BETWEEN = statement(_COLUMNS + "event_time >= ? AND event_time <= ?")
 
 
 def put_feedback(store: Store, row: FeedbackRow) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from core.errors import StationwatchError
 from storage.driver.retry import DEADLINE_SECONDS, Patience
-from storage.driver.session import Store
+from storage.driver.session import Statement, Store, statement
 
 RETRAIN, PROMOTE, ROLLBACK = "retrain", "promote", "rollback"
 KINDS = (RETRAIN, PROMOTE, ROLLBACK)
@@ -69,28 +69,28 @@ _COLUMNS = """
 SELECT job_id, kind, state, params, requested_by, request, toUnixTimestamp(filed_time), toUnixTimestamp(started_time),
     toUnixTimestamp(ended_time), attempts, owner, step, fraction, result, reason
 FROM jobs WHERE name = ?"""
-SELECT_RECENT = _COLUMNS + " LIMIT ?"
-SELECT_ONE = _COLUMNS + " AND job_id = ?"
-SELECT_HEAD = "SELECT active, newest FROM jobs WHERE name = ? LIMIT 1"
-FILE = """
+SELECT_RECENT = statement(_COLUMNS + " LIMIT ?")
+SELECT_ONE = statement(_COLUMNS + " AND job_id = ?")
+SELECT_HEAD = statement("SELECT active, newest FROM jobs WHERE name = ? LIMIT 1")
+FILE = statement("""
 BEGIN BATCH
 UPDATE jobs SET active = ?, newest = ? WHERE name = ? IF active = null AND newest = ?;
 INSERT INTO jobs (name, job_id, kind, state, params, requested_by, request, filed_time, attempts, step, fraction)
 VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, 0, 'waits for the retrainer', 0.0);
-APPLY BATCH"""
-CLAIM = """
+APPLY BATCH""")
+CLAIM = statement("""
 BEGIN BATCH
 UPDATE jobs USING TTL ? SET owner = ? WHERE name = ? AND job_id = ? IF owner = null AND state IN ('queued', 'running');
 UPDATE jobs SET state = 'running', started_time = ?, attempts = ? WHERE name = ? AND job_id = ?;
-APPLY BATCH"""
-RENEW = "UPDATE jobs USING TTL ? SET owner = ? WHERE name = ? AND job_id = ? IF owner = ?"
-TELL = "UPDATE jobs SET step = ?, fraction = ? WHERE name = ? AND job_id = ? IF owner = ?"
-END = """
+APPLY BATCH""")
+RENEW = statement("UPDATE jobs USING TTL ? SET owner = ? WHERE name = ? AND job_id = ? IF owner = ?")
+TELL = statement("UPDATE jobs SET step = ?, fraction = ? WHERE name = ? AND job_id = ? IF owner = ?")
+END = statement("""
 BEGIN BATCH
 UPDATE jobs SET active = null WHERE name = ? IF active = ?;
 UPDATE jobs SET state = ?, ended_time = ?, result = ?, reason = ?, step = ?, fraction = ?, owner = null
 WHERE name = ? AND job_id = ? IF owner = ?;
-APPLY BATCH"""
+APPLY BATCH""")
 
 
 def file_job(
@@ -260,7 +260,7 @@ def _head(store: Store, name: str) -> tuple[str | None, str | None]:
     return (None, None) if row is None else (row[0], row[1])
 
 
-def _applied(store: Store, cql: str, values: tuple[object, ...], job_id: str) -> None:
+def _applied(store: Store, cql: Statement, values: tuple[object, ...], job_id: str) -> None:
     row = store.one(cql, values)
     if row is None or not row[0]:
         raise LeaseLost(f"job {job_id} is no longer ours")

@@ -7,7 +7,7 @@ from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 from core.times import HOUR_MS, cql_date, floored
-from storage.driver.session import Store
+from storage.driver.session import Statement, Store, statement
 from storage.tables.anomalies import FOUND_COLUMNS, AnomalyRow, found_row, time_slot
 
 
@@ -21,12 +21,12 @@ class Mark(NamedTuple):
 
 
 MARK_COLUMNS = "SELECT station_id, toUnixTimestamp(event_time), seq, severity"
-SELECT_THESE_OF_PLANT = (
+SELECT_THESE_OF_PLANT = statement(
     FOUND_COLUMNS
     + """
 FROM anomalies_by_time WHERE hour = ? AND slot = ? AND (event_time, station_id, seq) IN ?"""
 )
-SELECT_THESE_OF_STATION = (
+SELECT_THESE_OF_STATION = statement(
     FOUND_COLUMNS
     + """
 FROM anomalies_by_station WHERE station_id = ? AND day = ? AND (event_time, seq) IN ?"""
@@ -43,7 +43,9 @@ def whole_of_station(store: Store, marks: Iterable[Mark]) -> Iterable[AnomalyRow
     return _whole(store, SELECT_THESE_OF_STATION, map(_of_station, marks))
 
 
-def _whole(store: Store, cql: str, keys: Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]]) -> Iterable[AnomalyRow]:
+def _whole(
+    store: Store, cql: Statement, keys: Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]]
+) -> Iterable[AnomalyRow]:
     """Read the rows of keys (partition, place in it), a query a partition."""
     partitions = groupby(sorted(keys), lambda key: key[0])
     asked = [(*partition, [place for _, place in several]) for partition, several in partitions]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 
 EVENTS_SHOWN = 100
 TRAINED, GATED, PROMOTED, ROLLED_BACK, REFUSED = "trained", "gated", "promoted", "rolled_back", "refused"
@@ -54,27 +54,27 @@ class Maintenance(NamedTuple):
     reason: str
 
 
-INSERT_EVENT = """
+INSERT_EVENT = statement("""
 INSERT INTO model_events (name, event_id, event_time, kind, model_version, job_id, reason, figures, requested_by)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-SELECT_EVENTS = """
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""")
+SELECT_EVENTS = statement("""
 SELECT event_id, toUnixTimestamp(event_time), kind, model_version, job_id, reason, figures, requested_by
-FROM model_events WHERE name = ? LIMIT ?"""
-INSERT_CARD = """
+FROM model_events WHERE name = ? LIMIT ?""")
+INSERT_CARD = statement("""
 INSERT INTO model_cards (name, version, created_time, run_id, sha256, job_id, params, metrics, gates, passed)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-SELECT_CARDS = """
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""")
+SELECT_CARDS = statement("""
 SELECT version, toUnixTimestamp(created_time), run_id, sha256, job_id, params, metrics, gates, passed
-FROM model_cards WHERE name = ? LIMIT ?"""
-SELECT_CARD = SELECT_CARDS.replace(" LIMIT ?", " AND version = ?")
-INSERT_ALIAS = "INSERT INTO model_aliases (name, alias, version, seen_time) VALUES (?, ?, ?, ?)"
-DELETE_ALIAS = "DELETE FROM model_aliases WHERE name = ? AND alias = ?"
-SELECT_ALIASES = "SELECT alias, version FROM model_aliases WHERE name = ?"
-INSERT_MAINTENANCE = """
-INSERT INTO maintenance (name, station_id, start_time, end_time, reason) VALUES (?, ?, ?, ?, ?)"""
-DELETE_MAINTENANCE = "DELETE FROM maintenance WHERE name = ? AND station_id = ? AND start_time = ?"
-SELECT_MAINTENANCE = """
-SELECT station_id, toUnixTimestamp(start_time), toUnixTimestamp(end_time), reason FROM maintenance WHERE name = ?"""
+FROM model_cards WHERE name = ? LIMIT ?""")
+SELECT_CARD = statement(SELECT_CARDS.replace(" LIMIT ?", " AND version = ?"))
+INSERT_ALIAS = statement("INSERT INTO model_aliases (name, alias, version, seen_time) VALUES (?, ?, ?, ?)")
+DELETE_ALIAS = statement("DELETE FROM model_aliases WHERE name = ? AND alias = ?")
+SELECT_ALIASES = statement("SELECT alias, version FROM model_aliases WHERE name = ?")
+INSERT_MAINTENANCE = statement("""
+INSERT INTO maintenance (name, station_id, start_time, end_time, reason) VALUES (?, ?, ?, ?, ?)""")
+DELETE_MAINTENANCE = statement("DELETE FROM maintenance WHERE name = ? AND station_id = ? AND start_time = ?")
+SELECT_MAINTENANCE = statement("""
+SELECT station_id, toUnixTimestamp(start_time), toUnixTimestamp(end_time), reason FROM maintenance WHERE name = ?""")
 
 
 def put_event(store: Store, name: str, event: ModelEvent) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from core.times import DAY_MS, HOUR_MS, floored
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.tables import stream_progress
 from storage.tables.anomalies import time_slot
 from storage.tables.anomaly_counts import Partition, count_partitions
@@ -23,9 +23,9 @@ PARTITIONS_A_STEP = 64
 PAST_PAUSE_MS = 10_000
 PRESENT_PAUSE_MS = 300_000
 
-UPDATE_POSITION = "UPDATE counts_progress SET counted_to = ? WHERE topic = ? AND kafka_partition = ?"
-UPDATE_TIME = "UPDATE counts_progress SET time = ? WHERE topic = ? AND kafka_partition = ?"
-SELECT = "SELECT kafka_partition, counted_to, toUnixTimestamp(time) FROM counts_progress WHERE topic = ?"
+UPDATE_POSITION = statement("UPDATE counts_progress SET counted_to = ? WHERE topic = ? AND kafka_partition = ?")
+UPDATE_TIME = statement("UPDATE counts_progress SET time = ? WHERE topic = ? AND kafka_partition = ?")
+SELECT = statement("SELECT kafka_partition, counted_to, toUnixTimestamp(time) FROM counts_progress WHERE topic = ?")
 
 
 def kept_before(now_ms: int) -> int:

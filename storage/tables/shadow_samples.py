@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from core.times import HOUR_MS, MINUTE_MS, floored
 from storage.driver.retry import DEADLINE_SECONDS, OnWait
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import write_rows
 
 MOST_HOURS = 24
@@ -49,15 +49,15 @@ class Shadowed(NamedTuple):
     last_hour_ms: int
 
 
-INSERT = """
+INSERT = statement("""
 INSERT INTO shadow_samples (challenger, champion, hour, minute, slot, event_time, station_id, seq, champion_score,
     challenger_score, to_flagged, to_normal)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"""
-INSERT_HOUR = "INSERT INTO shadow_hours (challenger, hour, champion) VALUES (?, ?, ?)"
-SELECT_HOURS = "SELECT champion, toUnixTimestamp(hour) FROM shadow_hours WHERE challenger = ? LIMIT ?"
-SELECT_FLIPS = """
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?""")
+INSERT_HOUR = statement("INSERT INTO shadow_hours (challenger, hour, champion) VALUES (?, ?, ?)")
+SELECT_HOURS = statement("SELECT champion, toUnixTimestamp(hour) FROM shadow_hours WHERE challenger = ? LIMIT ?")
+SELECT_FLIPS = statement("""
 SELECT count(*), sum(to_flagged), sum(to_normal) FROM shadow_samples
-WHERE challenger = ? AND champion = ? AND hour = ?"""
+WHERE challenger = ? AND champion = ? AND hour = ?""")
 
 
 def write_shadow(

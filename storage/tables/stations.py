@@ -9,7 +9,7 @@ from zlib import crc32
 from core.errors import NotFound
 from storage.driver.cql_encoding import plain_map
 from storage.driver.retry import DEADLINE_SECONDS, OnWait
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import write_rows
 from storage.tables.minutes import SensorMinute, as_minutes, epoch_ms
 
@@ -41,21 +41,22 @@ class Heard(NamedTuple):
     typical_interval_seconds: float | None
 
 
-INSERT = """
+INSERT = statement("""
 INSERT INTO stations (slot, station_id, clock, last_record_time, readings, typical_interval_seconds, sensors,
     open_minutes)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)""")
 
 # Lists leave the open minutes out: to decode them costs twenty times as much as all the rest.
 _SEEN = """
 SELECT station_id, toUnixTimestamp(clock), toUnixTimestamp(last_record_time), readings, typical_interval_seconds,
     sensors"""
 _OF_SLOT = " FROM stations WHERE slot = ?"
-SELECT_SLOT = _SEEN + _OF_SLOT
-SELECT_AFTER = SELECT_SLOT + " AND station_id > ? LIMIT ?"
-SELECT_ONE = _SEEN + ", open_minutes" + _OF_SLOT + " AND station_id = ?"
-SELECT_HEARD = """
-SELECT station_id, toUnixTimestamp(last_record_time), readings, typical_interval_seconds FROM stations WHERE slot = ?"""
+SELECT_SLOT = statement(_SEEN + _OF_SLOT)
+SELECT_AFTER = statement(SELECT_SLOT + " AND station_id > ? LIMIT ?")
+SELECT_ONE = statement(_SEEN + ", open_minutes" + _OF_SLOT + " AND station_id = ?")
+SELECT_HEARD = statement("""
+SELECT station_id, toUnixTimestamp(last_record_time), readings, typical_interval_seconds
+FROM stations WHERE slot = ?""")
 
 
 def station_slot(station_id: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from storage.driver.retry import DEADLINE_SECONDS, OnWait
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import write_rows
 
 
@@ -18,8 +18,8 @@ class StatisticsRow(NamedTuple):
     record_ms: int
 
 
-INSERT = "INSERT INTO station_statistics (station_id, state, record_time) VALUES (?, ?, ?)"
-SELECT = "SELECT state FROM station_statistics WHERE station_id = ?"
+INSERT = statement("INSERT INTO station_statistics (station_id, state, record_time) VALUES (?, ?, ?)")
+SELECT = statement("SELECT state FROM station_statistics WHERE station_id = ?")
 
 
 def write_statistics(

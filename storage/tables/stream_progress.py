@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from storage.driver.retry import DEADLINE_SECONDS, OnWait, Patience
-from storage.driver.session import Store
+from storage.driver.session import Store, statement
 from storage.driver.writes import write_rows
 
 HEARTBEAT_ROW = -1
@@ -45,25 +45,27 @@ class Progress(NamedTuple):
 Activations = dict[int, list[tuple[int, int]]]
 """Kafka partition → (from_offset, version), by from_offset."""
 
-INSERT_IDENTITY = """
+INSERT_IDENTITY = statement("""
 INSERT INTO stream_identity (topic, sensors, shards, false_alarm_budget, prior_sha256, created_time)
-VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"""
-SELECT_IDENTITY = """
+VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS""")
+SELECT_IDENTITY = statement("""
 SELECT topic, sensors, shards, false_alarm_budget, prior_sha256, toUnixTimestamp(created_time)
-FROM stream_identity WHERE topic = ?"""
-UPDATE_STARTED = """
-UPDATE stream_progress USING TIMESTAMP ? SET started_to = ? WHERE topic = ? AND kafka_partition = ?"""
-UPDATE_COMPLETE = """
+FROM stream_identity WHERE topic = ?""")
+UPDATE_STARTED = statement("""
+UPDATE stream_progress USING TIMESTAMP ? SET started_to = ? WHERE topic = ? AND kafka_partition = ?""")
+UPDATE_COMPLETE = statement("""
 UPDATE stream_progress USING TIMESTAMP ? SET complete_to = ?, model_version = ?
-WHERE topic = ? AND kafka_partition = ?"""
-UPDATE_HEARTBEAT = "UPDATE stream_progress SET time = ? WHERE topic = ? AND kafka_partition = ?"
-SELECT_PROGRESS = """
+WHERE topic = ? AND kafka_partition = ?""")
+UPDATE_HEARTBEAT = statement("UPDATE stream_progress SET time = ? WHERE topic = ? AND kafka_partition = ?")
+SELECT_PROGRESS = statement("""
 SELECT kafka_partition, complete_to, started_to, model_version, toUnixTimestamp(time)
-FROM stream_progress WHERE topic = ?"""
-INSERT_ACTIVATION = """
+FROM stream_progress WHERE topic = ?""")
+INSERT_ACTIVATION = statement("""
 INSERT INTO model_activations (topic, kafka_partition, from_offset, model_version, activated_time)
-VALUES (?, ?, ?, ?, ?)"""
-SELECT_ACTIVATIONS = "SELECT kafka_partition, from_offset, model_version FROM model_activations WHERE topic = ?"
+VALUES (?, ?, ?, ?, ?)""")
+SELECT_ACTIVATIONS = statement(
+    "SELECT kafka_partition, from_offset, model_version FROM model_activations WHERE topic = ?"
+)
 
 
 def stream_identity(store: Store, topic: str) -> StreamIdentity | None:

@@ -20,7 +20,7 @@ from core.errors import StationwatchError
 from core.settings import Settings
 from local_stack.servers.stack import Stack, endpoints_settings
 from storage.driver.migrations import apply_schema, read_migrations
-from storage.driver.session import Store, StoreConfig, connect
+from storage.driver.session import Store, StoreConfig, connect, declared_reads
 from storage.tables.anomalies import AnomalyRow
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -48,9 +48,11 @@ def plant_settings(stack: Stack, home: Path, **changes: Any) -> Settings:
 @contextmanager
 def application(settings: Settings, now_ms: Callable[[], int] = lambda: NOW_MS) -> Iterator[APIFlask]:
     """The application on the real store, its clock stopped; more patient than the API itself."""
-    store = connect(StoreConfig.from_settings(settings))
+    store, prepared_ahead = connect(StoreConfig.from_settings(settings)), set(declared_reads())
     try:
         yield create_app(settings, Given(GuardedStore(store, check_time)), now_ms)
+        late = {cql for cql in store._prepared if cql.lstrip().startswith("SELECT")} - prepared_ahead
+        assert not late, "a route asks something that no warm-up would have prepared"
     finally:
         store.close()
 
@@ -64,7 +66,7 @@ class Given:
     def get(self) -> Store:
         return self._store
 
-    def doubt(self, error: StationwatchError) -> None:
+    def mark_suspect(self, error: StationwatchError) -> None:
         raise error
 
 

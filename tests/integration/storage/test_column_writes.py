@@ -13,10 +13,22 @@ from core.times import DAY_MS, MINUTE_MS
 from local_stack.servers.stack import Stack, endpoints_settings
 from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
-from storage.tables.minute_columns import MinuteColumns, write_minute_columns
-from storage.tables.minutes import MinuteRow, SensorMinute, minutes_of, write_minutes
-from storage.tables.reading_columns import ReadingColumns, write_reading_columns
-from storage.tables.readings import BUCKET_MS, ReadingRow, readings_of, write_readings
+from storage.tables.minutes import (
+    MinuteColumns,
+    MinuteRow,
+    SensorMinute,
+    minutes_of,
+    write_minute_columns,
+    write_minutes,
+)
+from storage.tables.readings import (
+    BUCKET_MS,
+    ReadingColumns,
+    ReadingRow,
+    readings_of,
+    write_reading_columns,
+    write_readings,
+)
 
 START = (time.time_ns() // 1_000_000 // BUCKET_MS - 3) * BUCKET_MS
 NAMES = ("temperature", "humidity", "noise")

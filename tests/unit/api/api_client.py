@@ -22,7 +22,7 @@ class NoStore:
     def get(self) -> Store:
         raise StoreUnavailable("secret host 10.1.2.3")
 
-    def doubt(self, error: StationwatchError) -> None:
+    def mark_suspect(self, error: StationwatchError) -> None:
         self.doubts += 1
 
 

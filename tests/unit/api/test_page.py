@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from api.http.times import ago, rfc3339
 from api.pages.words import number as _number
-from api.v1.legacy import shown
+from api.representations.legacy import LatestAnomalies
 from core.sensors import DEFAULT_SENSORS, Sensor
 from core.station_silence import is_silent, is_stale
 from storage.tables.anomalies import AnomalyRow
@@ -18,7 +19,7 @@ ROW = AnomalyRow(
 
 def test_the_reference_shape() -> None:
     """Breaks when a field of the reference is renamed, dropped, or absent instead of null."""
-    assert shown(ROW, DEFAULT_SENSORS, "run") == {
+    assert msgspec.to_builtins(LatestAnomalies(DEFAULT_SENSORS).from_row(ROW, "run")) == {
         "station_id": "s-1",
         "record_time": "2026-11-21T10:15:04.250Z",
         "humidity": None,
@@ -32,7 +33,8 @@ def test_the_reference_shape() -> None:
 def test_another_catalogue_shows_under_its_own_names() -> None:
     """Breaks when a sensor that the reference did not know is hidden, or takes a reference field's place."""
     row = ROW._replace(sensors={"latency": 3.0})
-    found = shown(row, (Sensor("latency", "ms"), Sensor("mlflow_id")), None)
+    anomalies = LatestAnomalies((Sensor("latency", "ms"), Sensor("mlflow_id")))
+    found = msgspec.to_builtins(anomalies.from_row(row, None))
     assert found["latency"] == 3.0
     assert found["mlflow_id"] is None
     assert (found["humidity"], found["noise_level"], found["temperature"]) == (None, None, None)

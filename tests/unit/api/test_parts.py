@@ -17,8 +17,8 @@ from api.http import limits
 from api.http.body import json_object
 from api.http.interval import AHEAD_MS, resolve
 from api.http.opaque_ids import Identity, anomaly_id, identity_of
-from api.representations.anomalies import rounded
-from api.v1.predict import checked
+from api.representations.common import rounded
+from api.v1.predict import parse_request
 from core.sensors import DEFAULT_SENSORS, Sensor
 from storage.tables.anomalies import leading_sensor
 from storage.tables.anomaly_scan import Place
@@ -120,18 +120,18 @@ def test_a_good_body_is_read_and_another_type_is_415() -> None:
 
 def test_one_reading_and_a_batch_are_read() -> None:
     """Breaks when a value, its missing, its time or the context goes astray on the way to the judge."""
-    context, [(asked, seq)] = checked(
+    context, [(asked, seq)] = parse_request(
         {**GOOD, "seq": 5, "event_time": "2026-11-21T11:15:04.25+01:00"}, DEFAULT_SENSORS, 9
     )
     assert (context, seq, asked.station_id, asked.event_ms) == ("global", 5, None, 1_795_256_104_250)
     assert asked.values[:2] == (21.5, 48.0)
     assert math.isnan(asked.values[2])
-    context, rows = checked(
+    context, rows = parse_request(
         {"context": "own", "readings": [{**GOOD, "station_id": "a"}] * 1000}, DEFAULT_SENSORS, NOW_MS
     )
     assert (context, len(rows), rows[-1][0].event_ms) == ("own", 1000, NOW_MS)
     optional = (Sensor("temperature"), Sensor("light", optional=True))
-    assert math.isnan(checked({"temperature": 1}, optional, 0)[1][0][0].values[1])
+    assert math.isnan(parse_request({"temperature": 1}, optional, 0)[1][0][0].values[1])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_one_reading_and_a_batch_are_read() -> None:
 def test_a_bad_reading_is_named(document: dict[str, Any], pointer: str) -> None:
     """Breaks when a reading is judged that the stream would refuse, or the error names another member."""
     with pytest.raises(HTTPError) as caught:
-        checked(document, DEFAULT_SENSORS, NOW_MS)
+        parse_request(document, DEFAULT_SENSORS, NOW_MS)
     assert caught.value.status_code == 422
     assert [error["pointer"] for error in caught.value.extra_data["errors"]] == [pointer]
 

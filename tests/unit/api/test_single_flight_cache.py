@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from api.http.single_flight_cache import Shared
-from api.http.store_connection import StoreHandle
+from api.http.single_flight_cache import SingleFlightCache
+from api.http.store_connection import StoreConnection
 from core.errors import StoreUnavailable
 
 
 def test_who_asks_while_it_is_made_gets_the_same() -> None:
     """Breaks when a hundred screens cost a hundred times as much as one, or somebody gets nothing."""
-    shared: Shared[int] = Shared(0.0)
+    shared: SingleFlightCache[int] = SingleFlightCache(0.0)
     begun, go_on, made = threading.Event(), threading.Event(), []
 
     def make() -> int:
@@ -42,18 +42,18 @@ def test_who_asks_while_it_is_made_gets_the_same() -> None:
 
 def test_what_is_fresh_is_not_made_again_and_what_was_cleared_is() -> None:
     """Breaks when an answer is made for each asker, or hides what was just written."""
-    shared, numbers = Shared[int](600.0), iter(range(9))
+    shared, numbers = SingleFlightCache[int](600.0), iter(range(9))
     assert [shared.get("key", lambda: next(numbers)) for _ in range(3)] == [0, 0, 0]
     assert shared.get("other", lambda: next(numbers)) == 1
     shared.clear()
     assert shared.get("key", lambda: next(numbers)) == 2
-    stale = Shared[int](0.0)
+    stale = SingleFlightCache[int](0.0)
     assert [stale.get("key", lambda: next(numbers)) for _ in range(2)] == [3, 4]
 
 
 def test_a_failure_is_told_and_not_kept() -> None:
     """Breaks when an outage of a moment is answered for longer than it lasts."""
-    shared: Shared[int] = Shared(600.0)
+    shared: SingleFlightCache[int] = SingleFlightCache(600.0)
 
     def fail() -> int:
         raise StoreUnavailable("away")
@@ -65,7 +65,7 @@ def test_a_failure_is_told_and_not_kept() -> None:
 
 def test_only_so_many_are_kept() -> None:
     """Breaks when every question anybody ever asked stays in memory."""
-    shared, numbers = Shared[int](600.0, kept=2), iter(range(9))
+    shared, numbers = SingleFlightCache[int](600.0, most=2), iter(range(9))
     for key in "abc":
         shared.get(key, lambda: next(numbers))
     assert shared.get("c", lambda: next(numbers)) == 2
@@ -93,10 +93,10 @@ def probed() -> Probed:
     return Probed()
 
 
-def handle_of(probed: Probed, seconds: float) -> StoreHandle:
+def handle_of(probed: Probed, seconds: float) -> StoreConnection:
     """A handle on a store that is only probed."""
     store: Any = SimpleNamespace(close=lambda: None)
-    handle = StoreHandle(lambda: store, lambda store: None, probed.probe, seconds)
+    handle = StoreConnection(lambda: store, lambda store: None, probed.probe, seconds)
     handle.start()
     # Its end, not its beginning: what a test lets fail would else be the first probe.
     until(lambda: not refused(handle), 30, "the first probe")
@@ -109,7 +109,7 @@ def test_one_late_answer_is_no_outage(probed: Probed) -> None:
     handle = handle_of(probed, 600.0)
     try:
         probed.left_to_fail = 1
-        handle.doubt(StoreUnavailable("a dear query"))
+        handle.mark_suspect(StoreUnavailable("a dear query"))
         assert handle.get() is not None
         until(lambda: probed.probes == 3, 30, "the second probe, at once")
         assert handle.get() is not None
@@ -122,7 +122,7 @@ def test_a_store_that_stays_silent_is_away_until_it_answers(probed: Probed) -> N
     handle = handle_of(probed, 0.05)
     try:
         probed.left_to_fail = 1_000_000_000
-        handle.doubt(StoreUnavailable("silent"))
+        handle.mark_suspect(StoreUnavailable("silent"))
         until(lambda: refused(handle), 30, "callers are refused")
         probed.left_to_fail = 0
         until(lambda: not refused(handle), 30, "callers are served again")
@@ -130,7 +130,7 @@ def test_a_store_that_stays_silent_is_away_until_it_answers(probed: Probed) -> N
         handle.close()
 
 
-def refused(handle: StoreHandle) -> bool:
+def refused(handle: StoreConnection) -> bool:
     """Whether callers are turned away."""
     try:
         handle.get()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.time_range import LONGEST_MS, UNITS_MS, BadDuration, parse_duration
+from api.http.query import LONGEST_MS, UNITS_MS, BadDuration, parse_duration
 
 NAMES = list(UNITS_MS)
 

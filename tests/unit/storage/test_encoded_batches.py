@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from storage.driver.encoded_batches import EncodedBatch, EncodedRowsHandler, cut
 from storage.driver.session import StoreConfig
-from storage.tables.reading_columns import ReadingColumns, batches
-from storage.tables.readings import BUCKET_MS
+from storage.tables.readings import BUCKET_MS, ReadingColumns, batches
 from tests.unit.models.readings_table import prepared_readings
 
 NAMES = ("temperature", "humidity")

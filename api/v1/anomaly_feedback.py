@@ -8,16 +8,14 @@ import msgspec
 from apiflask import APIBlueprint
 from flask import Response, g, jsonify
 
-from api.http.body import json_object, refuse_body, refuse_strays, shown, takes
+from api.http.body import declare_body, json_object, quote, refuse_body, refuse_strays
 from api.http.idempotency import HEADER, claim_key
 from api.openapi import ok
-from api.representations.anomalies import feedback_shown
-from api.representations.common import FEEDBACK_VERDICTS, ref
+from api.representations.anomalies import COMMENT_CHARACTERS, Feedback, FeedbackGiven
 from api.services.context import Context
-from api.v1.anomalies import found
+from api.v1.anomalies import find_anomaly
+from core.feedback import VERDICTS
 from storage.tables.feedback import FeedbackRow, put_feedback
-
-COMMENT_CHARACTERS = 2000
 
 
 def feedback_routes(context: Context) -> APIBlueprint:
@@ -29,14 +27,14 @@ def feedback_routes(context: Context) -> APIBlueprint:
         summary="Say what an anomaly was",
         description=f"The last word on an anomaly holds. With an `{HEADER}` a request that is sent again, because its "
         "answer was lost, changes nothing; the same key with another request is 409.",
-        responses={201: ok("Stored.", ref("Feedback"))},
+        responses={201: ok("Stored.", Feedback)},
     )
-    @takes(ref("FeedbackGiven"))
+    @declare_body(FeedbackGiven)
     def feedback(anomaly_id: str) -> tuple[Response, int]:
         document = json_object()
-        verdict, comment = _checked(document)
+        verdict, comment = _parse_feedback(document)
         store = context.store.get()
-        row = found(store, anomaly_id)
+        row = find_anomaly(store, anomaly_id)
         claim_key(store, msgspec.json.encode(document, order="sorted"))
         role = g.get("role")
         given = FeedbackRow(
@@ -44,12 +42,12 @@ def feedback_routes(context: Context) -> APIBlueprint:
         )
         put_feedback(store, given)
         context.answers.clear()
-        return jsonify(feedback_shown(given)), 201
+        return jsonify(Feedback.from_row(given)), 201
 
     return routes
 
 
-def _checked(document: dict[str, Any]) -> tuple[str, str]:
+def _parse_feedback(document: dict[str, Any]) -> tuple[str, str]:
     """Verdict and comment of a body.
 
     Raises:
@@ -57,11 +55,11 @@ def _checked(document: dict[str, Any]) -> tuple[str, str]:
     """
     refuse_strays(document, ["verdict", "comment"])
     verdict, comment = document.get("verdict"), document.get("comment", "")
-    if verdict not in FEEDBACK_VERDICTS:
-        expected = ", ".join(FEEDBACK_VERDICTS)
-        given = "is missing" if "verdict" not in document else f"is {shown(verdict)}"
+    if verdict not in VERDICTS:
+        expected = ", ".join(VERDICTS)
+        given = "is missing" if "verdict" not in document else f"is {quote(verdict)}"
         raise refuse_body("verdict", "unknown_value", f"verdict {given}; expected one of {expected}")
     if not isinstance(comment, str) or len(comment) > COMMENT_CHARACTERS:
-        said = f"comment is {shown(comment)}; expected text of at most {COMMENT_CHARACTERS} characters"
+        said = f"comment is {quote(comment)}; expected text of at most {COMMENT_CHARACTERS} characters"
         raise refuse_body("comment", "wrong_type", said)
     return str(verdict), comment
