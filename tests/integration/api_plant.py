@@ -151,15 +151,3 @@ class Traced:
     def _text(statement: Any) -> str:
         prepared = getattr(statement, "prepared_statement", None)
         return str(prepared.query_string if prepared is not None else statement)
-
-
-def until(holds: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait until `holds()` is true.
-
-    Raises:
-        AssertionError: it is not at the deadline.
-    """
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
-        time.sleep(0.1)

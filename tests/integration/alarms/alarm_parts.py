@@ -23,9 +23,10 @@ from storage.driver.session import Store
 from storage.tables.anomalies import write_anomalies
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.stream_progress import heartbeat, mark_complete, mark_started
-from tests.integration.api_plant import anomaly_row, until
+from tests.integration.api_plant import anomaly_row
 from tests.oracle.job import env_of
 from tests.oracle.processes import Running, start
+from tests.waiting import wait_until
 
 PROGRAM = "prometheus-alertmanager"
 MISSING = "needs an Alertmanager: apt-get install prometheus-alertmanager"
@@ -169,7 +170,7 @@ class RealAlertmanager:
         ]  # fmt: skip
         with (self._folder / "alertmanager.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._ready, 30, "Alertmanager is ready")
+        wait_until(self._ready, "Alertmanager is ready")
 
     def down(self) -> None:
         """Stop it."""

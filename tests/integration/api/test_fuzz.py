@@ -24,7 +24,8 @@ from storage.tables.readings import ReadingRow, write_readings
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.stream_progress import heartbeat, mark_complete
 from tests.integration.api_plant import HOUR_MS, NOW_MS, anomaly_row, plant_settings
-from tests.integration.running_api import Running, running, until
+from tests.integration.running_api import Running, running
+from tests.waiting import wait_until
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 PROGRAM = Path(sys.executable).with_name("schemathesis")
@@ -65,7 +66,7 @@ def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
     }
     with running(stack.endpoints(), home, settings.cassandra_keyspace, token="secret", **named) as started:  # noqa: S106
         # The first one loads the model, and compiles it where nobody has before.
-        until(lambda: predicted(started) == 200, 300)
+        wait_until(lambda: predicted(started) == 200, "the API predicts", 300)
         yield started
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 
@@ -22,6 +21,7 @@ from storage.tables.anomalies import AnomalyRow, write_anomalies
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.stream_progress import heartbeat, mark_complete
 from tests.integration.api_plant import application
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -147,7 +147,7 @@ def test_an_empty_plant_is_no_error(stack: Stack, plant: Settings, store: Store)
         api = create_app(empty, handle).test_client()
         assert api.get("/api/latest_anomalies").status_code == 503, "the keyspace is not there yet"
         apply_schema(StoreConfig.from_settings(empty), read_migrations(), NOW_MS)
-        _until(lambda: api.get("/api/latest_anomalies").status_code == 200, 15)
+        wait_until(lambda: api.get("/api/latest_anomalies").status_code == 200, "the API finds the keyspace")
         assert api.get("/api/latest_anomalies").get_json() == []
         assert api.get("/api/outliers_count?time_range=90d").get_json()["outliers_count"] == 0
         page = api.get("/").get_data(as_text=True)
@@ -206,10 +206,3 @@ def _tile(condition: str, station_id: str) -> str:
 
 def _ms(text: str) -> int:
     return int(np.datetime64(text.removesuffix("Z"), "ms").astype(int))
-
-
-def _until(holds: object, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.1)

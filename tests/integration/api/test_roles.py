@@ -19,7 +19,8 @@ from core.settings import PREFIX, Settings
 from local_stack.servers.stack import Stack, endpoints_env, endpoints_settings
 from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import StoreConfig
-from tests.integration.running_api import ROOT, until
+from tests.integration.running_api import ROOT
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -46,7 +47,9 @@ def guarded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     handle = store_handle(mine)
     handle.start()
     client = create_app(mine, handle).test_client()
-    until(lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer("ADMIN")).status_code == 200, 20)
+    wait_until(
+        lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer("ADMIN")).status_code == 200, "the API serves"
+    )
     yield mine, client
     handle.close()
 
@@ -118,7 +121,10 @@ def test_tokens_of_cassandra_are_made_shown_and_revoked(stack: Stack, guarded: t
     assert "grafana  viewer" in listed
     assert found[1] not in listed
     command("revoke", "grafana")
-    until(lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer(found[1])).status_code == 401, 15)
+    wait_until(
+        lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer(found[1])).status_code == 401,
+        "the token is refused",
+    )
 
 
 def test_people_log_in_and_out_and_other_sites_cannot_use_their_session(guarded: tuple[Settings, FlaskClient]) -> None:
@@ -128,7 +134,7 @@ def test_people_log_in_and_out_and_other_sites_cannot_use_their_session(guarded:
     handle.start()
     try:
         browser = create_app(mine, handle).test_client()
-        until(lambda: browser.get("/login").status_code == 200, 20)
+        wait_until(lambda: browser.get("/login").status_code == 200, "the API serves")
         html = {"Accept": "text/html"}
         asked = browser.get("/stations/station-1?wall=1", headers=html)
         assert (asked.status_code, asked.headers["Location"]) == (303, "/login?next=/stations/station-1%3Fwall%3D1")

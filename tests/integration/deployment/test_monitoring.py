@@ -20,7 +20,8 @@ import pytest
 
 from core.settings import PREFIX
 from tests.integration.deployment.dashboards import Query, has_value, queries, selected
-from tests.integration.local_stack.test_run import ROOT, Run, wait_until
+from tests.integration.local_stack.test_run import ROOT, Run
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 LARGEST_SCRAPE_BYTES = 300_000
@@ -89,7 +90,7 @@ def test_every_target_is_up(watched: Watched) -> None:
         return {one["labels"]["job"]: one["health"] for one in watched.ask("targets")["activeTargets"]}
 
     ours = {"stream", "api", "alarms", "levels", "stations", "kafka", "cassandra", "spark", "spark-servlet"}
-    wait_until(lambda: set(health().values()) == {"up"} and ours <= set(health()), "every target up", 120)
+    wait_until(lambda: set(health().values()) == {"up"} and ours <= set(health()), "every target up", PANEL_SECONDS)
     told = {one["labels"]["job"] for one in json.loads((watched.run.home / "run" / "targets.json").read_text())}
     assert set(health()) == told | {"prometheus", "alertmanager"}
     for series in watched.ask("query", query="scrape_duration_seconds")["result"]:

@@ -9,9 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +20,7 @@ import pytest
 from core.settings import PREFIX, Settings
 from local_stack.servers.stack import Stack, endpoints_env
 from tests.paths import ROOT
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 START_SECONDS = 400.0
@@ -58,7 +57,9 @@ class Run:
 
     def wait_for(self, pattern: str) -> str:
         """Wait for a line and return its first group."""
-        wait_until(lambda: self._ended() or re.search(pattern, self.text, re.MULTILINE) is not None, pattern)
+        wait_until(
+            lambda: self._ended() or re.search(pattern, self.text, re.MULTILINE) is not None, pattern, START_SECONDS
+        )
         found = re.search(pattern, self.text, re.MULTILINE)
         assert found is not None, f"no {pattern!r} in\n{self.text}"
         return found.group(1)
@@ -102,14 +103,6 @@ class Run:
         return [sys.executable, "-m", "local_stack", verb]
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
-    """Poll until `condition` holds, or fail."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        threading.Event().wait(0.2)
-
-
 def get(url: str, path: str) -> tuple[int, bytes]:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
@@ -144,8 +137,10 @@ def test_it_comes_up_survives_a_crash_and_leaves_nothing(run: Run) -> None:
     url = run.wait_for(r"^page: (http://127\.0\.0\.1:\d+)/$")
     assert get(url, "/")[0] == 200
     # On a busy machine the page may be announced before the stream's first sign.
-    wait_until(lambda: answered(url, "/readyz"), "readiness")
-    wait_until(lambda: answered(url, "/api/latest_anomalies?limit=5") is not None, "the reference's route")
+    wait_until(lambda: answered(url, "/readyz"), "readiness", START_SECONDS)
+    wait_until(
+        lambda: answered(url, "/api/latest_anomalies?limit=5") is not None, "the reference's route", START_SECONDS
+    )
 
     refused = run.other("run")
     assert refused.returncode == 1
@@ -154,7 +149,7 @@ def test_it_comes_up_survives_a_crash_and_leaves_nothing(run: Run) -> None:
     api = json.loads((run.home / "run" / "api.json").read_text())["pid"]
     psutil.Process(api).kill()
     run.wait_for(r"^(api ended by signal 9)")
-    wait_until(lambda: answered(url, "/livez"), "the API again, where it was")
+    wait_until(lambda: answered(url, "/livez"), "the API again, where it was", START_SECONDS)
 
     assert run.stop(signal.SIGTERM) == 0, run.text
     assert run.left() == []
@@ -166,7 +161,7 @@ def test_it_comes_up_survives_a_crash_and_leaves_nothing(run: Run) -> None:
     assert "version 1 is champion (" in trained
     run.start()
     run.wait_for(r"^(schema): ")
-    wait_until(lambda: (run.home / "run" / "stations.json").exists(), "the stations")
+    wait_until(lambda: (run.home / "run" / "stations.json").exists(), "the stations", START_SECONDS)
     run.stop(signal.SIGKILL)
     assert len(run.left()) >= 4, "servers, API, stream and stations outlive it"
     assert "is champion already" in (run.home / "logs" / "train.log").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from api.app import create_app, store_handle
 from core.settings import Settings
@@ -20,9 +20,11 @@ from models.retraining.retrainer import now_ms
 from models.training.train_steps import register
 from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
+from tests.contract import PatientClient
 from tests.life import BUDGET, TREES, lived, store_life
 from tests.oracle.job import env_of
 from tests.oracle.processes import Running, start
+from tests.waiting import wait_until
 
 JOB_SECONDS = 240.0
 
@@ -56,6 +58,12 @@ class Plant:
                 process.kill()
         self._retrainers = []
 
+    def file(self, path: str, **request: Any) -> TestResponse:
+        """Ask for a job by a client of one's own, again with the same key while Cassandra is slow."""
+        return self.client.application.test_client().post(
+            path, headers={"Idempotency-Key": uuid.uuid4().hex}, **request
+        )
+
     def job(self, place: str) -> dict[str, Any]:
         """A job as the API shows it."""
         return dict(self.client.get(place).get_json())
@@ -67,11 +75,7 @@ class Plant:
 
     def until(self, holds: Any, what: str) -> None:
         """Wait until `holds()`."""
-        deadline = time.monotonic() + JOB_SECONDS
-        while not holds():
-            logs = "".join(process.tail() for process in self._retrainers)
-            assert time.monotonic() < deadline, f"not in {JOB_SECONDS} s: {what}\n{logs}"
-            time.sleep(0.1)
+        wait_until(holds, what, JOB_SECONDS, lambda: "".join(process.tail() for process in self._retrainers))
 
 
 @contextmanager
@@ -97,7 +101,9 @@ def plant_in(home: Path, stack: Stack) -> Iterator[Plant]:
     store_life(store, life)
     handle = store_handle(mine)
     handle.start()
-    found = Plant(mine, store, create_app(mine, handle).test_client())
+    app = create_app(mine, handle)
+    app.test_client_class = PatientClient
+    found = Plant(mine, store, app.test_client())
     register(found.registry, life.first, alias=CHAMPION)
     mirror(found.registry, store, now_ms())
     found.until(lambda: found.client.get("/api/v1/models").status_code == 200, "the API reaches Cassandra")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from api.http.single_flight_cache import Shared
 from api.http.store_connection import StoreHandle
 from core.errors import StoreUnavailable
+from tests.waiting import wait_until
 
 
 def test_who_asks_while_it_is_made_gets_the_same() -> None:
@@ -98,7 +97,7 @@ def handle_of(probed: Probed, seconds: float) -> StoreHandle:
     store: Any = SimpleNamespace(close=lambda: None)
     handle = StoreHandle(lambda: store, lambda store: None, probed.probe, seconds)
     handle.start()
-    until(lambda: probed.probes == 1, 30, "the first probe")
+    wait_until(lambda: probed.probes == 1, "the first probe")
     return handle
 
 
@@ -109,7 +108,7 @@ def test_one_late_answer_is_no_outage(probed: Probed) -> None:
         probed.left_to_fail = 1
         handle.doubt(StoreUnavailable("a dear query"))
         assert handle.get() is not None
-        until(lambda: probed.probes == 3, 30, "the second probe, at once")
+        wait_until(lambda: probed.probes == 3, "the second probe, at once")
         assert handle.get() is not None
     finally:
         handle.close()
@@ -121,9 +120,9 @@ def test_a_store_that_stays_silent_is_away_until_it_answers(probed: Probed) -> N
     try:
         probed.left_to_fail = 1_000_000_000
         handle.doubt(StoreUnavailable("silent"))
-        until(lambda: refused(handle), 30, "callers are refused")
+        wait_until(lambda: refused(handle), "callers are refused")
         probed.left_to_fail = 0
-        until(lambda: not refused(handle), 30, "callers are served again")
+        wait_until(lambda: not refused(handle), "callers are served again")
     finally:
         handle.close()
 
@@ -135,11 +134,3 @@ def refused(handle: StoreHandle) -> bool:
     except StoreUnavailable:
         return True
     return False
-
-
-def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.005)
