@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,11 +15,10 @@ import pytest
 from cassandra.cluster import Session
 
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from storage.driver.session import StoreConfig, connect
 from storage.tables.alarms import alarms_page
 from tests.integration.alarms.alarm_parts import Feeder, alarms_of, notified
-from tests.integration.api_plant import plant_settings
+from tests.keyspaces import Keyspaces
 from tests.oracle.bad_records import good_fields
 from tests.oracle.job import api_of, clock_ms, make_schema, stream_of, train
 from tests.oracle.ledger import Publisher
@@ -71,14 +71,16 @@ def test_600_bad_readings_in_kafka_are_one_notification(
         job.stop()
 
 
-def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(stack: Stack, tmp_path: Path) -> None:
+def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(keyspaces: Keyspaces, tmp_path: Path) -> None:
     """Breaks when an alarm is lost or doubled while the receiver is down and the alarms process is killed."""
     folder = tmp_path / "alertmanager"
     folder.mkdir()
-    settings = plant_settings(stack, tmp_path, alarms_metrics_port=0)
-    store = connect(StoreConfig.from_settings(settings))
-    feeder = Feeder(store, settings.readings_topic, STATION)
-    with notified(folder) as (alertmanager, webhook):
+    with (
+        keyspaces.lent(home=tmp_path, alarms_metrics_port=0) as settings,
+        closing(connect(StoreConfig.from_settings(settings))) as store,
+        notified(folder) as (alertmanager, webhook),
+    ):
+        feeder = Feeder(store, settings.readings_topic, STATION)
         settings = settings.model_copy(update={"alertmanager_url": alertmanager.url})
         webhook.down()
         end = time.monotonic() + 120
@@ -95,8 +97,7 @@ def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(stack:
             wait_until(lambda: webhook.of(STATION), "told after the outage")
             print(f"told {time.monotonic() - begun:.1f} s after the receiver came back")
             time.sleep(30)
-    rows, _ = alarms_page(store, clock_ms() - 86_400_000, clock_ms() + 600_000, 100)
-    store.close()
+        rows, _ = alarms_page(store, clock_ms() - 86_400_000, clock_ms() + 600_000, 100)
     assert len(webhook.of(STATION)) == 1
     assert len(rows) == 1
 

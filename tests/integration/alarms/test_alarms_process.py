@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from core.alarm import Done
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.alarm_actions import ActionRow, add_action
 from storage.tables.alarms import AlarmRow, alarms_page
 from tests.integration.alarms.alarm_parts import Feeder, RealAlertmanager, Webhook, alarms_of, notified, now_ms
-from tests.integration.api_plant import plant_settings
+from tests.keyspaces import Keyspaces
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def plant(stack: Stack, tmp_path: Path) -> Iterator[tuple[Settings, Store]]:
+def plant(keyspaces: Keyspaces, tmp_path: Path) -> Iterator[tuple[Settings, Store]]:
     """A keyspace of a test's own."""
-    settings = plant_settings(stack, tmp_path, alarms_metrics_port=0, alarm_quiet_seconds=20.0)
-    store = connect(StoreConfig.from_settings(settings))
-    try:
+    with (
+        keyspaces.lent(home=tmp_path, alarms_metrics_port=0, alarm_quiet_seconds=20.0) as settings,
+        closing(connect(StoreConfig.from_settings(settings))) as store,
+    ):
         yield settings, store
-    finally:
-        store.close()
 
 
 @pytest.fixture

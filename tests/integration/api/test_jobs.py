@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables import jobs
 from storage.tables.jobs import JobRow, LeaseLost, claim, end, file_job, renew, tell
+from tests.keyspaces import Keyspaces
 from tests.waiting import wait_until
 
 NOW = time.time_ns() // 1_000_000
@@ -22,13 +20,11 @@ TTL = 600
 
 
 @pytest.fixture(scope="module")
-def store(stack: Stack) -> Iterator[Store]:
-    settings = endpoints_settings(Settings(_env_file=None, cassandra_keyspace="jobs"), stack.endpoints())
-    config = StoreConfig.from_settings(settings)
-    apply_schema(config, read_migrations(), NOW)
-    opened = connect(config)
-    yield opened
-    opened.close()
+def store(keyspaces: Keyspaces) -> Iterator[Store]:
+    with keyspaces.lent() as settings:
+        opened = connect(StoreConfig.from_settings(settings))
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

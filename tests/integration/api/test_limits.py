@@ -12,8 +12,8 @@ from apiflask import APIFlask
 from api.http import limits
 from api.security.tokens import hashed
 from core.settings import Settings
-from local_stack.servers.stack import Stack
-from tests.integration.api_plant import application, plant_settings
+from tests.integration.api_plant import application
+from tests.keyspaces import Keyspaces
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -23,11 +23,12 @@ PATH = "/api/v1/counts?time_range=1h"
 
 
 @pytest.fixture(scope="module")
-def settings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Ten requests a minute, two tokens."""
     home = tmp_path_factory.mktemp("home")
     (home / "tokens").write_text(f"viewer:{hashed('one')}\nviewer:{hashed('other')}\n")
-    return plant_settings(stack, home, api_tokens_file=home / "tokens", api_requests_per_minute=10)
+    with keyspaces.lent(home=home, api_tokens_file=home / "tokens", api_requests_per_minute=10) as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import selectors
 import socket
 import time
-import uuid
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -20,12 +19,12 @@ from api.server.gunicorn_server import GRACEFUL_SECONDS
 from api.services.context import wall_clock_ms
 from core.settings import Settings
 from core.times import HOUR_MS, floored
-from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
+from local_stack.servers.stack import Stack
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.anomalies import AnomalyRow, write_anomalies
 from storage.tables.stream_progress import heartbeat, mark_complete
 from tests.integration.running_api import Running, running, start, stop
+from tests.keyspaces import Keyspaces
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -129,13 +128,9 @@ class Plant:
 
 
 @pytest.fixture(scope="module")
-def keyspace(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    mine = Settings(
-        _env_file=None, home=tmp_path_factory.mktemp("home"), cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}"
-    )
-    mine = endpoints_settings(mine, stack.endpoints())
-    apply_schema(StoreConfig.from_settings(mine), read_migrations(), wall_clock_ms())
-    return mine
+def keyspace(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with keyspaces.lent(home=tmp_path_factory.mktemp("home")) as mine:
+        yield mine
 
 
 @pytest.fixture(scope="module")

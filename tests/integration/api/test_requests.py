@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from api.app import create_app, store_handle
 from api.services.context import wall_clock_ms
 from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
+from local_stack.servers.stack import Stack
 from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables import artefacts
@@ -21,6 +21,7 @@ from storage.tables.anomalies import AnomalyRow, write_anomalies
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.stream_progress import heartbeat, mark_complete
 from tests.integration.api_plant import application
+from tests.keyspaces import Keyspaces
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -32,17 +33,10 @@ SCRIPT = "<script>alert(1)</script> & 41.2 °C"
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def plant(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a keyspace with empty tables, shared by this module."""
-    mine = Settings(
-        _env_file=None,
-        home=tmp_path_factory.mktemp("home"),
-        cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}",
-        api_port=0,
-    )
-    mine = endpoints_settings(mine, stack.endpoints())
-    apply_schema(StoreConfig.from_settings(mine), read_migrations(), NOW_MS)
-    return mine
+    with keyspaces.lent(home=tmp_path_factory.mktemp("home")) as mine:
+        yield mine
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +134,7 @@ def test_count_equals_brute_force(api: FlaskClient, anomalies: list[AnomalyRow],
 
 def test_an_empty_plant_is_no_error(stack: Stack, plant: Settings, store: Store) -> None:
     """Breaks when no anomaly at all is answered by an error: this keyspace's tables are there and empty."""
-    empty = plant.model_copy(update={"cassandra_keyspace": plant.cassandra_keyspace + "_empty"})
+    empty = plant.model_copy(update={"cassandra_keyspace": f"test_{uuid.uuid4().hex[:10]}"})
     handle = store_handle(empty)
     handle.start()
     try:

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from api.services.context import wall_clock_ms
-from core.settings import PREFIX, Settings
-from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
-from storage.driver.session import StoreConfig
+from core.settings import PREFIX
+from local_stack.servers.stack import Stack
 from tests.integration.running_api import ROOT, Running, hold, running, start, stop
+from tests.keyspaces import Keyspaces
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -29,14 +26,13 @@ MEBIBYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def api(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def api(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """`python -m api` on a free port, on tables of its own."""
-    home, keyspace = tmp_path_factory.mktemp("home"), f"test_{uuid.uuid4().hex[:10]}"
-    mine = Settings(_env_file=None, home=home, cassandra_keyspace=keyspace)
-    apply_schema(
-        StoreConfig.from_settings(endpoints_settings(mine, stack.endpoints())), read_migrations(), wall_clock_ms()
-    )
-    with running(stack.endpoints(), home, keyspace) as api:
+    home = tmp_path_factory.mktemp("home")
+    with (
+        keyspaces.lent(home=home) as mine,
+        running(keyspaces.stack.endpoints(), home, mine.cassandra_keyspace) as api,
+    ):
         yield api
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from models.registry.registry import CHAMPION
 from models.registry.registry_mirror import mirror
 from models.retraining.job_runner import JOB_TAG, JobWork
@@ -18,14 +17,15 @@ from storage.tables import jobs
 from storage.tables.jobs import claim
 from storage.tables.model_events import Maintenance, put_maintenance
 from tests.integration.models.retrainer_plant import Plant, plant_in
+from tests.keyspaces import Keyspaces
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def plant(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """Nobody has retrained yet."""
-    with plant_in(tmp_path_factory.mktemp("home"), stack) as found:
+    with plant_in(tmp_path_factory.mktemp("home"), keyspaces) as found:
         yield found
 
 

@@ -12,7 +12,6 @@ import pytest
 from api.http.opaque_ids import anomaly_id
 from core.sensors import DEFAULT_SENSORS
 from core.verdict import Flag
-from local_stack.servers.stack import Stack
 from models.drift.reference import reference_of
 from models.retraining.challenger_training import LIBRARIES
 from models.retraining.retrainer import now_ms
@@ -23,6 +22,7 @@ from models.training.sample_window import read_window
 from storage.tables.anomalies import write_anomalies
 from tests.integration.api_plant import anomaly_row
 from tests.integration.models.retrainer_plant import Plant, plant_in
+from tests.keyspaces import Keyspaces
 from tests.life import DAY_MS, TREES
 
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def plant(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """People have said nothing yet."""
-    with plant_in(tmp_path_factory.mktemp("home"), stack) as found:
+    with plant_in(tmp_path_factory.mktemp("home"), keyspaces) as found:
         yield found
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
-import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from core.errors import RegistryUnavailable
 from core.sensors import DEFAULT_SENSORS
-from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
 from models.registry.registry import CHALLENGER, CHAMPION, Registry
 from models.registry.registry_mirror import mirror
 from models.scoring import artefact
@@ -21,10 +18,10 @@ from models.scoring.artefact import load
 from models.scoring.detector import Detector
 from models.training.train_steps import Training, fit, register
 from spark_jobs.driver.model_switch import Judging, watch_champion
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables import artefacts, stream_progress
 from storage.tables.model_events import events
+from tests.keyspaces import Keyspaces
 from tests.simulated import simulated
 from tests.waiting import wait_until
 
@@ -37,14 +34,9 @@ def training() -> Training:
 
 
 @pytest.fixture
-def store(stack: Stack) -> Iterator[Store]:
-    name = f"test_{uuid.uuid4().hex[:10]}"
-    mine = endpoints_settings(Settings(_env_file=None, cassandra_keyspace=name), stack.endpoints())
-    config = StoreConfig.from_settings(mine)
-    apply_schema(config, read_migrations(), time.time_ns() // 1_000_000)
-    opened = connect(config)
-    yield opened
-    opened.close()
+def store(keyspaces: Keyspaces) -> Iterator[Store]:
+    with keyspaces.lent() as settings, closing(connect(StoreConfig.from_settings(settings))) as opened:
+        yield opened
 
 
 def away() -> Registry:
