@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -59,6 +60,9 @@ def keyspaces(stack: Stack) -> Keyspaces:
 def _keyspaces_end_with_their_tests() -> Iterator[None]:
     """Drop what a module's tests made: many keyspaces, each with all tables, fill the whole heap of Cassandra."""
     yield
+    if _running:
+        # What a module has left open is reported with its own tests, not with those of another module.
+        gc.collect()
     for running in _running:
         _drop_keyspaces(StoreConfig.from_settings(endpoints_settings(Settings(_env_file=None), running.endpoints())))
 

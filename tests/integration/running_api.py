@@ -70,14 +70,11 @@ class Running(NamedTuple):
 def start(endpoints: Endpoints, home: Path, keyspace: str, **named: str) -> Running:
     """Start it on a free port; `named` are further variables, without prefix."""
     wanted = {"HOME": str(home), "CASSANDRA_KEYSPACE": keyspace, "API_PORT": "0"} | named
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "api"],
-        cwd=ROOT,
-        env=os.environ | endpoints_env(endpoints) | {f"{PREFIX}{name}": value for name, value in wanted.items()},
-        stdout=subprocess.PIPE,
-        stderr=(home / "api.log").open("w"),
-        text=True,
-    )
+    env = os.environ | endpoints_env(endpoints) | {f"{PREFIX}{name}": value for name, value in wanted.items()}
+    with (home / "api.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     try:
         assert process.stdout is not None
         line = process.stdout.readline().strip()
@@ -111,12 +108,13 @@ def _store_answers(api: Running, token: str | None) -> bool:
 
 def stop(process: subprocess.Popen[str]) -> int:
     """End it as `local_stack` does; returns its exit status."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        return process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+    with process:
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def hold(holds: Callable[[], bool], seconds: float) -> None:

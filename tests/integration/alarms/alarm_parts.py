@@ -31,6 +31,7 @@ from tests.waiting import wait_until
 PROGRAM = "prometheus-alertmanager"
 MISSING = "needs an Alertmanager: apt-get install prometheus-alertmanager"
 GROUP_WAIT_SECONDS = 1
+GROUP_INTERVAL_SECONDS = 1
 
 
 def now_ms() -> int:
@@ -154,7 +155,7 @@ class RealAlertmanager:
         configuration = {
             "route": {
                 "receiver": "hook", "group_by": ["alertname", "station"], "group_wait": f"{GROUP_WAIT_SECONDS}s",
-                "group_interval": "5s", "repeat_interval": "4h",
+                "group_interval": f"{GROUP_INTERVAL_SECONDS}s", "repeat_interval": "4h",
             },
             "receivers": [
                 {"name": "hook", "webhook_configs": [{"url": f"http://127.0.0.1:{port}/", "send_resolved": True}]}

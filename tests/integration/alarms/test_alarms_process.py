@@ -14,7 +14,15 @@ from core.settings import Settings
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.alarm_actions import ActionRow, add_action
 from storage.tables.alarms import AlarmRow, alarms_page
-from tests.integration.alarms.alarm_parts import Feeder, RealAlertmanager, Webhook, alarms_of, notified, now_ms
+from tests.integration.alarms.alarm_parts import (
+    GROUP_INTERVAL_SECONDS,
+    Feeder,
+    RealAlertmanager,
+    Webhook,
+    alarms_of,
+    notified,
+    now_ms,
+)
 from tests.keyspaces import Keyspaces
 from tests.waiting import wait_until
 
@@ -65,7 +73,8 @@ def test_600_bad_readings_are_one_alarm_and_one_notification(
             for _ in range(5):
                 feeder.send([True] * 59)
             wait_until(lambda: [row.readings for row in alarms(store)] == [600], "one alarm of 600 readings")
-            time.sleep(12)  # Two of Alertmanager's group intervals: it would tell of anything else by then.
+            # It would tell of anything else by then, counted from the time at which it knows of the last readings.
+            time.sleep(6 * GROUP_INTERVAL_SECONDS)
             assert again.alive(), again.tail()
     assert len(webhook.of("station-0007")) == 1
     alert = webhook.of("station-0007")[0][1]

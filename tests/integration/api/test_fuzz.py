@@ -34,7 +34,7 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 STATION = "station-0007"
 # Of every operation; the boundaries of the coverage phase come on top.
-EXAMPLES = 200
+EXAMPLES = 60
 MANY_EXAMPLES = 900
 
 
@@ -94,7 +94,7 @@ def predicted(api: Running) -> int:
 @pytest.mark.timeout(1800)
 def test_no_request_breaks_the_contract(api: Running, tmp_path: Path) -> None:
     """Breaks when some input ends in a 5xx, or in a status, type, header or document that is not promised."""
-    assert fuzz(api, tmp_path, EXAMPLES, seed=1) >= 5000
+    assert fuzz(api, tmp_path, EXAMPLES, seed=1) >= 2000
 
 
 @pytest.mark.slow

@@ -131,7 +131,8 @@ def test_people_log_in_and_out_and_other_sites_cannot_use_their_session(guarded:
         assert (asked.status_code, asked.headers["Location"]) == (303, "/login?next=/stations/station-1%3Fwall%3D1")
         assert "form-action 'self'" in browser.get("/login").headers["Content-Security-Policy"]
         for file in ("base.css", "login.css", "icon.svg"):
-            assert browser.get(f"/static/{file}").status_code == 200
+            with browser.get(f"/static/{file}") as served:
+                assert served.status_code == 200
         refused = browser.post("/login", data={"token": "wrong", "next": "/"})
         assert (refused.status_code, "not known" in refused.get_data(as_text=True)) == (401, True)
         entered = browser.post("/login", data={"token": "OPERATOR", "next": "//evil.example/"})
