@@ -24,7 +24,7 @@ down: setup ## stop what `run` started, also what a killed `run` left behind
 	@$(BIN)/python -m local_stack down
 
 test: setup java ## every test, on real servers that it starts and stops
-	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@exec $(BIN)/python -m tests.all_tests $(ARGS)
 
 test-faults: setup java ## the tests that kill, pause and take minutes
 	@exec $(BIN)/python -m pytest tests/faults tests/integration/api/test_fuzz.py tests/integration/deployment/test_images.py $(ARGS)

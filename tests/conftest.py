@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from local_stack.errors import StackError
 from local_stack.servers.stack import Stack, endpoints_settings
 from local_stack.servers.topics import create_topics
 from storage.driver.session import StoreConfig, open_store
+from tests.keyspaces import PREFIX as LENT
+from tests.keyspaces import Keyspaces
 
 # Servers that live for minutes: the quick compiler alone halves the CPU that their start takes.
 SHORT_LIVED = ["-XX:TieredStopAtLevel=1"]
@@ -47,10 +50,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 _running: list[Stack] = []
 
 
+@pytest.fixture(scope="session")
+def keyspaces(stack: Stack) -> Keyspaces:
+    """Keyspaces with empty tables, for as long as a test or a module wants one."""
+    return Keyspaces(stack)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _keyspaces_end_with_their_tests() -> Iterator[None]:
-    """Drop what a module's tests made: some 35 keyspaces, each with all tables, fill the whole heap of Cassandra."""
+    """Drop what a module's tests made: many keyspaces, each with all tables, fill the whole heap of Cassandra."""
     yield
+    if _running:
+        # What a module has left open is reported with its own tests, not with those of another module.
+        gc.collect()
     for running in _running:
         _drop_keyspaces(StoreConfig.from_settings(endpoints_settings(Settings(_env_file=None), running.endpoints())))
 
@@ -59,7 +71,7 @@ def _drop_keyspaces(config: StoreConfig) -> None:
     store = open_store(config, None)
     try:
         for (name,) in store.rows("SELECT keyspace_name FROM system_schema.keyspaces"):
-            if not name.startswith("system"):
+            if not name.startswith(("system", LENT)):
                 store.run(f"DROP KEYSPACE {name}")
     finally:
         store.close()

@@ -13,6 +13,9 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from core.kafka_errors import broker_error, overheard
 from core.settings import Settings
 
+PATIENCE_SECONDS = 30.0
+"""How long a broker is waited for that does not answer, or answers with a refusal."""
+
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 # The broker's default for a record, and room in a dead letter for its headers.
@@ -83,7 +86,7 @@ def create_topics(settings: Settings) -> list[str]:
     topics = wanted_topics(settings)
     heard: list[str] = []
     try:
-        with overheard() as heard, _admin(settings.kafka_client_options(), 30.0) as admin:
+        with overheard() as heard, _admin(settings.kafka_client_options(), PATIENCE_SECONDS) as admin:
             present = set(admin.list_topics())
             alone = _create(admin, [topic for topic in topics if topic.name not in present])
             return _differences(admin, [topic for topic in topics if topic.name in present or not alone])

@@ -89,7 +89,7 @@ class LocalFolder:
 def local_path(uri: str) -> Path | None:
     """Return the folder that a checkpoint URI names on this machine, None for one elsewhere."""
     parsed = urlparse(uri)
-    if parsed.scheme == "file":
+    if parsed.scheme == "file" and parsed.netloc in ("", "localhost"):
         return Path(unquote(parsed.path))
     return Path(uri).resolve() if not parsed.scheme else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,15 +15,15 @@ import pytest
 from cassandra.cluster import Session
 
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from storage.driver.session import StoreConfig, connect
 from storage.tables.alarms import alarms_page
 from tests.integration.alarms.alarm_parts import Feeder, alarms_of, notified
-from tests.integration.api_plant import plant_settings, until
+from tests.keyspaces import Keyspaces
 from tests.oracle.bad_records import good_fields
 from tests.oracle.job import api_of, clock_ms, make_schema, stream_of, train
 from tests.oracle.ledger import Publisher
 from tests.oracle.stream_input import Planned, identity_of
+from tests.waiting import wait_until
 
 BAD = 600
 STATION = "station-0003"
@@ -53,7 +54,7 @@ def test_600_bad_readings_in_kafka_are_one_notification(
             process.wait_until("lease", lambda: "open alarms" in process.tail(), 60)
             begun = time.time()
             publisher.publish(bad(clock_ms()))
-            until(lambda: webhook.of(STATION), 60, "the webhook heard of it")
+            wait_until(lambda: webhook.of(STATION), "the webhook heard of it")
             print(f"fault in Kafka to webhook: {webhook.of(STATION)[0][0] - begun:.1f} s")
             job.wait_until_drained()
             found: list[dict[str, Any]] = []
@@ -62,7 +63,7 @@ def test_600_bad_readings_in_kafka_are_one_notification(
                 found[:] = alarms(url)
                 return [one["readings"] for one in found] == [BAD]
 
-            until(whole, 60, "one alarm of all of them")
+            wait_until(whole, "one alarm of all of them")
         assert (found[0]["station_id"], found[0]["state"]) == (STATION, "active")
         assert "implausible" in found[0]["rules"]
         assert len(webhook.of(STATION)) == 1
@@ -70,20 +71,22 @@ def test_600_bad_readings_in_kafka_are_one_notification(
         job.stop()
 
 
-def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(stack: Stack, tmp_path: Path) -> None:
+def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(keyspaces: Keyspaces, tmp_path: Path) -> None:
     """Breaks when an alarm is lost or doubled while the receiver is down and the alarms process is killed."""
     folder = tmp_path / "alertmanager"
     folder.mkdir()
-    settings = plant_settings(stack, tmp_path, alarms_metrics_port=0)
-    store = connect(StoreConfig.from_settings(settings))
-    feeder = Feeder(store, settings.readings_topic, STATION)
-    with notified(folder) as (alertmanager, webhook):
+    with (
+        keyspaces.lent(home=tmp_path, alarms_metrics_port=0) as settings,
+        closing(connect(StoreConfig.from_settings(settings))) as store,
+        notified(folder) as (alertmanager, webhook),
+    ):
+        feeder = Feeder(store, settings.readings_topic, STATION)
         settings = settings.model_copy(update={"alertmanager_url": alertmanager.url})
         webhook.down()
         end = time.monotonic() + 120
         with alarms_of(settings) as process:
             feeder.send([True] * 10)
-            until(lambda: alertmanager.alerts(), 60, "Alertmanager knows")
+            wait_until(lambda: alertmanager.alerts(), "Alertmanager knows")
             process.kill()
         with alarms_of(settings):
             while time.monotonic() < end:
@@ -91,11 +94,10 @@ def test_a_receiver_that_is_away_for_two_minutes_hears_of_everything_once(stack:
                 time.sleep(10)
             webhook.up()
             begun = time.monotonic()
-            until(lambda: webhook.of(STATION), 120, "told after the outage")
+            wait_until(lambda: webhook.of(STATION), "told after the outage")
             print(f"told {time.monotonic() - begun:.1f} s after the receiver came back")
             time.sleep(30)
-    rows, _ = alarms_page(store, clock_ms() - 86_400_000, clock_ms() + 600_000, 100)
-    store.close()
+        rows, _ = alarms_page(store, clock_ms() - 86_400_000, clock_ms() + 600_000, 100)
     assert len(webhook.of(STATION)) == 1
     assert len(rows) == 1
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from apiflask import APIFlask
@@ -18,8 +16,6 @@ from api.http.limits import check_time
 from api.http.store_connection import GuardedStore
 from core.errors import StationwatchError
 from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect, declared_reads
 from storage.tables.anomalies import AnomalyRow
 
@@ -28,21 +24,6 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 SENSORS = ("temperature", "humidity", "noise")
-
-
-def plant_settings(stack: Stack, home: Path, **changes: Any) -> Settings:
-    """Settings of a keyspace of one's own, with empty tables."""
-    mine = Settings(
-        _env_file=None,
-        home=home,
-        cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}",
-        api_port=0,
-        api_shared_seconds=0,
-        **changes,
-    )
-    mine = endpoints_settings(mine, stack.endpoints())
-    apply_schema(StoreConfig.from_settings(mine), read_migrations(), NOW_MS)
-    return mine
 
 
 @contextmanager
@@ -153,15 +134,3 @@ class Traced:
     def _text(statement: Any) -> str:
         prepared = getattr(statement, "prepared_statement", None)
         return str(prepared.query_string if prepared is not None else statement)
-
-
-def until(holds: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait until `holds()` is true.
-
-    Raises:
-        AssertionError: it is not at the deadline.
-    """
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
-        time.sleep(0.1)

@@ -8,15 +8,16 @@ import pytest
 from flask.testing import FlaskClient
 
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from storage.driver.session import Store, StoreConfig, connect
-from tests.integration.api_plant import application, plant_settings
+from tests.integration.api_plant import application
+from tests.keyspaces import Keyspaces
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def plant(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a keyspace with empty tables."""
-    return plant_settings(stack, tmp_path_factory.mktemp("home"))
+    with keyspaces.lent(home=tmp_path_factory.mktemp("home"), api_shared_seconds=0) as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")

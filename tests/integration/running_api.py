@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from typing import Any, NamedTuple
 from core.settings import PREFIX
 from local_stack.servers.stack import Endpoints, endpoints_env
 from tests.paths import ROOT
+from tests.waiting import wait_until
+
+STOP_SECONDS = 60.0
 
 
 class Answer(NamedTuple):
@@ -40,7 +44,7 @@ class Running(NamedTuple):
     port: int
     home: Path
 
-    def get(self, path: str, timeout: float = 10.0, token: str | None = None) -> Answer:
+    def get(self, path: str, timeout: float = 60.0, token: str | None = None) -> Answer:
         """Ask on a connection of its own."""
         begun = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -51,9 +55,14 @@ class Running(NamedTuple):
         finally:
             connection.close()
 
+    def slowest(self, paths: Sequence[str], times: int = 1) -> float:
+        """Seconds of the slowest answer when all these are asked at once: how fast this machine is at the moment."""
+        with ThreadPoolExecutor(len(paths) * times) as clients:
+            return max(answer.seconds for answer in clients.map(self.get, [*paths] * times))
+
     def raw(self, request: bytes) -> bytes:
         """Send bytes as they are and read until the server closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10.0) as plain:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60.0) as plain:
             plain.sendall(request)
             return b"".join(iter(lambda: plain.recv(65536), b""))
 
@@ -61,14 +70,11 @@ class Running(NamedTuple):
 def start(endpoints: Endpoints, home: Path, keyspace: str, **named: str) -> Running:
     """Start it on a free port; `named` are further variables, without prefix."""
     wanted = {"HOME": str(home), "CASSANDRA_KEYSPACE": keyspace, "API_PORT": "0"} | named
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "api"],
-        cwd=ROOT,
-        env=os.environ | endpoints_env(endpoints) | {f"{PREFIX}{name}": value for name, value in wanted.items()},
-        stdout=subprocess.PIPE,
-        stderr=(home / "api.log").open("w"),
-        text=True,
-    )
+    env = os.environ | endpoints_env(endpoints) | {f"{PREFIX}{name}": value for name, value in wanted.items()}
+    with (home / "api.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     try:
         assert process.stdout is not None
         line = process.stdout.readline().strip()
@@ -87,7 +93,7 @@ def running(
     """An API whose store answers, stopped at the end; `token` is one it knows, if it asks for them."""
     api = start(endpoints, home, keyspace, **named)
     try:
-        until(lambda: _store_answers(api, token), 30)
+        wait_until(lambda: _store_answers(api, token), "the API reaches Cassandra")
         yield api
     finally:
         stop(api.process)
@@ -102,20 +108,13 @@ def _store_answers(api: Running, token: str | None) -> bool:
 
 def stop(process: subprocess.Popen[str]) -> int:
     """End it as `local_stack` does; returns its exit status."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        return process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-
-
-def until(holds: Callable[[], bool], seconds: float) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.1)
+    with process:
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def hold(holds: Callable[[], bool], seconds: float) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from spark_jobs.tasks.shards import shard_labels
 from spark_jobs.tasks.source import with_shards
 from spark_jobs.tasks.state_operator import STATE_SCHEMA, state_operator
 from tests.spark.records import NOON, Topic, reading
+from tests.waiting import wait_until
 
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
 PRIOR: Prior = neutral_prior(NAMES)
@@ -54,7 +54,9 @@ class Running:
 
         Not processAllAvailable: a query with timeouts runs batches also without data, and is never idle.
         """
-        wait_until(lambda: self._consumed + consumed(self.rows) >= self._topic.offset or self.query.exception())
+        wait_until(
+            lambda: self._consumed + consumed(self.rows) >= self._topic.offset or self.query.exception(), "the batch"
+        )
         assert self.query.exception() is None
         rows, self.rows = self.rows, []
         self._consumed += consumed(rows)
@@ -67,14 +69,6 @@ def consumed(rows: list[dict[str, Any]]) -> int:
 
 def packed_output(rows: list[dict[str, Any]]) -> ShardOutput:
     return unpack(pa.Table.from_pylist(rows).to_batches() if rows else [], NAMES)
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not reached within {seconds} s")
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -168,5 +162,5 @@ def test_a_station_row_that_is_not_due_is_written_after_a_pause_without_readings
     assert running.step().stations.num_rows == 1
     topic.add(reading(second=2), record_ms=NOON + 2_000)
     assert running.step().stations.num_rows == 0
-    wait_until(lambda: packed_output(running.rows).stations.num_rows)
+    wait_until(lambda: packed_output(running.rows).stations.num_rows, "the station's row")
     assert packed_output(running.rows).stations["readings"].to_pylist() == [2]

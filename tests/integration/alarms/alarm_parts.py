@@ -23,13 +23,15 @@ from storage.driver.session import Store
 from storage.tables.anomalies import write_anomalies
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.stream_progress import heartbeat, mark_complete, mark_started
-from tests.integration.api_plant import anomaly_row, until
+from tests.integration.api_plant import anomaly_row
 from tests.oracle.job import env_of
 from tests.oracle.processes import Running, start
+from tests.waiting import wait_until
 
 PROGRAM = "prometheus-alertmanager"
 MISSING = "needs an Alertmanager: apt-get install prometheus-alertmanager"
 GROUP_WAIT_SECONDS = 1
+GROUP_INTERVAL_SECONDS = 1
 
 
 def now_ms() -> int:
@@ -153,7 +155,7 @@ class RealAlertmanager:
         configuration = {
             "route": {
                 "receiver": "hook", "group_by": ["alertname", "station"], "group_wait": f"{GROUP_WAIT_SECONDS}s",
-                "group_interval": "5s", "repeat_interval": "4h",
+                "group_interval": f"{GROUP_INTERVAL_SECONDS}s", "repeat_interval": "4h",
             },
             "receivers": [
                 {"name": "hook", "webhook_configs": [{"url": f"http://127.0.0.1:{port}/", "send_resolved": True}]}
@@ -169,7 +171,7 @@ class RealAlertmanager:
         ]  # fmt: skip
         with (self._folder / "alertmanager.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._ready, 30, "Alertmanager is ready")
+        wait_until(self._ready, "Alertmanager is ready")
 
     def down(self) -> None:
         """Stop it."""

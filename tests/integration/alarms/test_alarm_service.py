@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +16,14 @@ from alarms.metrics import AlarmMetrics
 from alarms.notifier import Telling
 from core.settings import Settings
 from core.station_groups import StationGroups
-from local_stack.servers.stack import Stack
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.alarms import SILENT, AlarmRow, alarms_page, open_keys
 from storage.tables.minutes import MinuteRow, SensorMinute, write_minutes
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.stream_progress import heartbeat, mark_complete, mark_started
 from tests.integration.alarms.alarm_parts import Feeder
-from tests.integration.api_plant import NOW_MS, plant_settings
+from tests.integration.api_plant import NOW_MS
+from tests.keyspaces import Keyspaces
 
 pytestmark = pytest.mark.timeout(300)
 MINUTE_MS = 60_000
@@ -66,11 +68,9 @@ class Plant:
 
 
 @pytest.fixture
-def made(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Store]]:
-    settings = plant_settings(stack, tmp_path_factory.mktemp("home"))
-    store = connect(StoreConfig.from_settings(settings))
-    yield settings, store
-    store.close()
+def made(keyspaces: Keyspaces, tmp_path: Path) -> Iterator[tuple[Settings, Store]]:
+    with keyspaces.lent(home=tmp_path) as settings, closing(connect(StoreConfig.from_settings(settings))) as store:
+        yield settings, store
 
 
 def test_an_alarm_is_told_closed_and_forgotten(made: tuple[Settings, Store]) -> None:

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from core.alarm import Done
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.alarm_actions import ActionRow, add_action
 from storage.tables.alarms import AlarmRow, alarms_page
-from tests.integration.alarms.alarm_parts import Feeder, RealAlertmanager, Webhook, alarms_of, notified, now_ms
-from tests.integration.api_plant import plant_settings, until
+from tests.integration.alarms.alarm_parts import (
+    GROUP_INTERVAL_SECONDS,
+    Feeder,
+    RealAlertmanager,
+    Webhook,
+    alarms_of,
+    notified,
+    now_ms,
+)
+from tests.keyspaces import Keyspaces
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def plant(stack: Stack, tmp_path: Path) -> Iterator[tuple[Settings, Store]]:
+def plant(keyspaces: Keyspaces, tmp_path: Path) -> Iterator[tuple[Settings, Store]]:
     """A keyspace of a test's own."""
-    settings = plant_settings(stack, tmp_path, alarms_metrics_port=0, alarm_quiet_seconds=20.0)
-    store = connect(StoreConfig.from_settings(settings))
-    try:
+    with (
+        keyspaces.lent(home=tmp_path, alarms_metrics_port=0, alarm_quiet_seconds=20.0) as settings,
+        closing(connect(StoreConfig.from_settings(settings))) as store,
+    ):
         yield settings, store
-    finally:
-        store.close()
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ def test_600_bad_readings_are_one_alarm_and_one_notification(
     with alarms_of(settings) as process:
         begun = time.time()
         feeder.send([True] * 10)
-        until(lambda: webhook.of("station-0007"), 60, "the webhook heard of it")
+        wait_until(lambda: webhook.of("station-0007"), "the webhook heard of it")
         print(f"stored anomaly to webhook: {webhook.of('station-0007')[0][0] - begun:.1f} s")
         process.kill()
         for _ in range(5):
@@ -64,8 +72,9 @@ def test_600_bad_readings_are_one_alarm_and_one_notification(
         with alarms_of(settings) as again:
             for _ in range(5):
                 feeder.send([True] * 59)
-            until(lambda: [row.readings for row in alarms(store)] == [600], 60, "one alarm of 600 readings")
-            time.sleep(12)  # Two of Alertmanager's group intervals: it would tell of anything else by then.
+            wait_until(lambda: [row.readings for row in alarms(store)] == [600], "one alarm of 600 readings")
+            # It would tell of anything else by then, counted from the time at which it knows of the last readings.
+            time.sleep(6 * GROUP_INTERVAL_SECONDS)
             assert again.alive(), again.tail()
     assert len(webhook.of("station-0007")) == 1
     alert = webhook.of("station-0007")[0][1]
@@ -97,21 +106,21 @@ def test_people_decide_here_and_there_and_an_outage_loses_nothing(
         short.send([True] * 5)
         short.send([False] * 30, end_ms=now_ms() + 6000)
         repaired.send([True] * 5)
-        until(lambda: (row := one(store, "short")) is not None and row.closed_ms is not None, 60, "it is over")
+        wait_until(lambda: (row := one(store, "short")) is not None and row.closed_ms is not None, "it is over")
         assert one(store, "short").posted_ms is None  # type: ignore[union-attr]
         alertmanager.up()
-        until(lambda: webhook.of("short"), 60, "told, late")
-        until(lambda: (row := one(store, "repaired")) is not None and row.silenced_by == silence, 60, "silenced there")
+        wait_until(lambda: webhook.of("short"), "told, late")
+        wait_until(lambda: (row := one(store, "repaired")) is not None and row.silenced_by == silence, "silenced there")
 
         shelved.send([True] * 5)
-        until(lambda: webhook.of("shelved"), 60, "told")
+        wait_until(lambda: webhook.of("shelved"), "told")
         row = one(store, "shelved")
         assert row is not None
         shelf = Done("shelve", now_ms(), now_ms() + 3_600_000, "Anna")
         assert add_action(store, row.key, ActionRow(0, shelf, "one"))
-        until(lambda: webhook.of("shelved", "resolved"), 60, "withdrawn while it is shelved")
+        wait_until(lambda: webhook.of("shelved", "resolved"), "withdrawn while it is shelved")
         assert add_action(store, row.key, ActionRow(1, Done("acknowledge", now_ms()), "two"))
-        until(lambda: len(webhook.of("shelved")) == 2, 60, "told again once it is off the shelf")
+        wait_until(lambda: len(webhook.of("shelved")) == 2, "told again once it is off the shelf")
         assert process.alive(), process.tail()
     assert webhook.of("repaired") == []
     assert len(webhook.of("short")) == 1
@@ -125,11 +134,11 @@ def test_a_second_process_waits_and_takes_over(plant: tuple[Settings, Store]) ->
         first.wait_until("lease", lambda: "keeping 0 open alarms" in first.tail(), 60)
         with alarms_of(settings) as second:
             feeder.send([True] * 5)
-            until(lambda: one(store, "station-0001") is not None, 60, "folded")
+            wait_until(lambda: one(store, "station-0001") is not None, "folded")
             first.kill()
             begun = time.monotonic()
             feeder.send([True] * 5)
-            until(lambda: (row := one(store, "station-0001")) is not None and row.readings == 10, 60, "taken over")
+            wait_until(lambda: (row := one(store, "station-0001")) is not None and row.readings == 10, "taken over")
             # Far below the 30 s after which a lease lapses: the dead process is of this machine.
             print(f"taken over after {time.monotonic() - begun:.1f} s")
             assert second.stop(20) == 0, second.tail()

@@ -9,25 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables import jobs
 from storage.tables.jobs import JobRow, LeaseLost, claim, end, file_job, renew, tell
+from tests.keyspaces import Keyspaces
+from tests.waiting import wait_until
 
 NOW = time.time_ns() // 1_000_000
 TTL = 600
 
 
 @pytest.fixture(scope="module")
-def store(stack: Stack) -> Iterator[Store]:
-    settings = endpoints_settings(Settings(_env_file=None, cassandra_keyspace="jobs"), stack.endpoints())
-    config = StoreConfig.from_settings(settings)
-    apply_schema(config, read_migrations(), NOW)
-    opened = connect(config)
-    yield opened
-    opened.close()
+def store(keyspaces: Keyspaces) -> Iterator[Store]:
+    with keyspaces.lent() as settings:
+        opened = connect(StoreConfig.from_settings(settings))
+        yield opened
+        opened.close()
 
 
 @pytest.fixture
@@ -35,8 +32,8 @@ def model() -> str:
     return f"model-{uuid.uuid4().hex[:8]}"
 
 
-def claimed(store: Store, model: str, owner: str, ttl: int = TTL) -> JobRow:
-    found = claim(store, model, owner, ttl, NOW)
+def claimed(store: Store, model: str, owner: str) -> JobRow:
+    found = claim(store, model, owner, TTL, NOW)
     assert found is not None
     return found
 
@@ -78,13 +75,11 @@ def test_a_cooldown_counts_from_the_end_of_the_last_job_of_its_kind(store: Store
 def test_a_job_whose_owner_is_dead_is_claimed_by_another(store: Store, model: str) -> None:
     """Breaks when a living owner loses its job, or a dead one keeps it; or when the dead one may still end it."""
     filed = file_job(store, model, jobs.RETRAIN, requested_by="test", now_ms=NOW).job
-    assert claimed(store, model, "a", ttl=2).attempts == 1
+    assert claimed(store, model, "a").attempts == 1
     assert claim(store, model, "b", TTL, NOW) is None
-    renew(store, model, filed.job_id, "a", 2)
-    deadline = time.monotonic() + 30
-    while (taken := claim(store, model, "b", TTL, NOW)) is None:
-        assert time.monotonic() < deadline, "the lease never lapsed"
-        time.sleep(0.1)
+    renew(store, model, filed.job_id, "a", 1)
+    wait_until(lambda: claim(store, model, "b", TTL, NOW) is not None, "the lease lapses")
+    taken = claimed(store, model, "b")
     assert (taken.job_id, taken.owner, taken.attempts) == (filed.job_id, "b", 2)
     for forbidden in (
         lambda: renew(store, model, filed.job_id, "a", TTL),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ from flask.testing import FlaskClient
 from api.app import create_app, store_handle
 from api.services.context import wall_clock_ms
 from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
+from local_stack.servers.stack import Stack
 from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables import artefacts
@@ -22,6 +21,8 @@ from storage.tables.anomalies import AnomalyRow, write_anomalies
 from storage.tables.stations import StationRow, write_stations
 from storage.tables.stream_progress import heartbeat, mark_complete
 from tests.integration.api_plant import application
+from tests.keyspaces import Keyspaces
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,17 +33,10 @@ SCRIPT = "<script>alert(1)</script> & 41.2 °C"
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def plant(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a keyspace with empty tables, shared by this module."""
-    mine = Settings(
-        _env_file=None,
-        home=tmp_path_factory.mktemp("home"),
-        cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}",
-        api_port=0,
-    )
-    mine = endpoints_settings(mine, stack.endpoints())
-    apply_schema(StoreConfig.from_settings(mine), read_migrations(), NOW_MS)
-    return mine
+    with keyspaces.lent(home=tmp_path_factory.mktemp("home")) as mine:
+        yield mine
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +134,14 @@ def test_count_equals_brute_force(api: FlaskClient, anomalies: list[AnomalyRow],
 
 def test_an_empty_plant_is_no_error(stack: Stack, plant: Settings, store: Store) -> None:
     """Breaks when no anomaly at all is answered by an error: this keyspace's tables are there and empty."""
-    empty = plant.model_copy(update={"cassandra_keyspace": plant.cassandra_keyspace + "_empty"})
+    empty = plant.model_copy(update={"cassandra_keyspace": f"test_{uuid.uuid4().hex[:10]}"})
     handle = store_handle(empty)
     handle.start()
     try:
         api = create_app(empty, handle).test_client()
         assert api.get("/api/latest_anomalies").status_code == 503, "the keyspace is not there yet"
         apply_schema(StoreConfig.from_settings(empty), read_migrations(), NOW_MS)
-        _until(lambda: api.get("/api/latest_anomalies").status_code == 200, 15)
+        wait_until(lambda: api.get("/api/latest_anomalies").status_code == 200, "the API finds the keyspace")
         assert api.get("/api/latest_anomalies").get_json() == []
         assert api.get("/api/outliers_count?time_range=90d").get_json()["outliers_count"] == 0
         page = api.get("/").get_data(as_text=True)
@@ -206,10 +200,3 @@ def _tile(condition: str, station_id: str) -> str:
 
 def _ms(text: str) -> int:
     return int(np.datetime64(text.removesuffix("Z"), "ms").astype(int))
-
-
-def _until(holds: object, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.1)

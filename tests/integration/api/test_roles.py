@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from flask.testing import FlaskClient
 
 from api.app import create_app, store_handle
 from api.security.tokens import Role, hashed
-from api.services.context import wall_clock_ms
 from core.settings import PREFIX, Settings
-from local_stack.servers.stack import Stack, endpoints_env, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
-from storage.driver.session import StoreConfig
-from tests.integration.running_api import ROOT, until
+from local_stack.servers.stack import Stack, endpoints_env
+from tests.integration.running_api import ROOT
+from tests.keyspaces import Keyspaces
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,27 +26,20 @@ MADE = re.compile(r"shown only here: (\S+)")
 
 
 @pytest.fixture(scope="module")
-def guarded(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, FlaskClient]]:
+def guarded(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, FlaskClient]]:
     """The application with a token per role in its file (the role's name), and with those of Cassandra."""
     home = tmp_path_factory.mktemp("home")
     file = home / "tokens"
     file.write_text("".join(f"{role.name.lower()}:{hashed(role.name)}\n" for role in Role))
-    mine = Settings(
-        _env_file=None,
-        home=home,
-        cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}",
-        api_tokens_file=file,
-        api_tokens_in_store=True,
-        api_requests_per_minute=0,
-    )
-    mine = endpoints_settings(mine, stack.endpoints())
-    apply_schema(StoreConfig.from_settings(mine), read_migrations(), wall_clock_ms())
-    handle = store_handle(mine)
-    handle.start()
-    client = create_app(mine, handle).test_client()
-    until(lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer("ADMIN")).status_code == 200, 20)
-    yield mine, client
-    handle.close()
+    tokens = {"api_tokens_file": file, "api_tokens_in_store": True, "api_requests_per_minute": 0}
+    with keyspaces.lent(home=home, **tokens) as mine:
+        handle = store_handle(mine)
+        handle.start()
+        client = create_app(mine, handle).test_client()
+        counts = "/api/v1/counts?time_range=1h"
+        wait_until(lambda: client.get(counts, headers=bearer("ADMIN")).status_code == 200, "the API serves")
+        yield mine, client
+        handle.close()
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -112,13 +103,19 @@ def test_tokens_of_cassandra_are_made_shown_and_revoked(stack: Stack, guarded: t
 
     found = MADE.search(command("add", "viewer", "grafana"))
     assert found
-    assert client.get("/api/v1/counts?time_range=1h", headers=bearer(found[1])).status_code == 200
+    wait_until(
+        lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer(found[1])).status_code == 200,
+        "the token is known",
+    )
     assert client.post("/api/v1/jobs", headers=bearer(found[1])).status_code == 403
     listed = command("list")
     assert "grafana  viewer" in listed
     assert found[1] not in listed
     command("revoke", "grafana")
-    until(lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer(found[1])).status_code == 401, 15)
+    wait_until(
+        lambda: client.get("/api/v1/counts?time_range=1h", headers=bearer(found[1])).status_code == 401,
+        "the token is refused",
+    )
 
 
 def test_people_log_in_and_out_and_other_sites_cannot_use_their_session(guarded: tuple[Settings, FlaskClient]) -> None:
@@ -128,13 +125,14 @@ def test_people_log_in_and_out_and_other_sites_cannot_use_their_session(guarded:
     handle.start()
     try:
         browser = create_app(mine, handle).test_client()
-        until(lambda: browser.get("/login").status_code == 200, 20)
+        wait_until(lambda: browser.get("/login").status_code == 200, "the API serves")
         html = {"Accept": "text/html"}
         asked = browser.get("/stations/station-1?wall=1", headers=html)
         assert (asked.status_code, asked.headers["Location"]) == (303, "/login?next=/stations/station-1%3Fwall%3D1")
         assert "form-action 'self'" in browser.get("/login").headers["Content-Security-Policy"]
         for file in ("base.css", "login.css", "icon.svg"):
-            assert browser.get(f"/static/{file}").status_code == 200
+            with browser.get(f"/static/{file}") as served:
+                assert served.status_code == 200
         refused = browser.post("/login", data={"token": "wrong", "next": "/"})
         assert (refused.status_code, "not known" in refused.get_data(as_text=True)) == (401, True)
         entered = browser.post("/login", data={"token": "OPERATOR", "next": "//evil.example/"})

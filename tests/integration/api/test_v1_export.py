@@ -102,10 +102,21 @@ def test_records_of_other_systems(api: FlaskClient, stored: list[AnomalyRow]) ->
     assert {one["name"]: one["value"] for one in lookout["diagnostics"]}["station-0002\\noise"] == 0.8
 
 
-@pytest.mark.parametrize("query", ["format=xml", "format=csv&page_token=x"])
-def test_formats_that_make_no_sense_are_refused(api: FlaskClient, query: str) -> None:
-    """Breaks when an unknown format is JSON, or a token is ignored."""
-    assert api.get(f"/api/v1/anomalies?{query}").status_code in (400, 422)
+@pytest.mark.parametrize(
+    ("query", "pointer", "code"),
+    [
+        ("format=xml", "/query/format", "unknown_value"),
+        ("format=", "/query/format", "unknown_value"),
+        ("format=csv&page_token=x", "/query/page_token", "conflict"),
+        ("format=ndjson&page_token=x", "/query/page_token", "conflict"),
+    ],
+)
+def test_formats_that_make_no_sense_are_refused(api: FlaskClient, query: str, pointer: str, code: str) -> None:
+    """Breaks when an unknown format is JSON, a token is ignored, or the wrong parameter is not named."""
+    answer = api.get(f"/api/v1/anomalies?{query}")
+    assert (answer.status_code, answer.mimetype) == (422, "application/problem+json")
+    (error,) = answer.get_json()["errors"]
+    assert (error["pointer"], error["code"]) == (pointer, code)
 
 
 def test_feedback_is_shown_with_its_anomaly_and_the_last_word_holds(api: FlaskClient, stored: list[AnomalyRow]) -> None:

@@ -27,8 +27,8 @@ from tests.integration.api_plant import (
     Traced,
     anomaly_row,
     answered,
-    until,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 STATION = "station-0003"
@@ -88,13 +88,13 @@ def test_one_of_two_processes_keeps_the_counts_and_the_other_takes_over(plant: S
     first, second = keepers
     first.start()
     try:
-        until(lambda: counts_hold_since(store, plant.readings_topic), 120, "the first count of everything")
+        wait_until(lambda: counts_hold_since(store, plant.readings_topic), "the first count of everything")
         second.start()
         noted = counts_hold_since(store, plant.readings_topic)
-        until(lambda: counts_hold_since(store, plant.readings_topic) != noted, 20, "the first one goes on")
+        wait_until(lambda: counts_hold_since(store, plant.readings_topic) != noted, "the first one goes on")
         first.close()
         noted = counts_hold_since(store, plant.readings_topic)
-        until(lambda: counts_hold_since(store, plant.readings_topic) != noted, 20, "the second one takes over")
+        wait_until(lambda: counts_hold_since(store, plant.readings_topic) != noted, "the second one takes over")
     finally:
         for keeper in keepers:
             keeper.close()

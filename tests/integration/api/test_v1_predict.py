@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,6 @@ from flask.testing import FlaskClient
 from api.http.opaque_ids import anomaly_id
 from core.sensors import DEFAULT_SENSORS
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from models.explanation.verdict_document import verdict_documents
 from models.scoring.artefact import LoadedArtefact, load, sha256_of
 from models.scoring.feature_block import pack_row
@@ -23,7 +23,8 @@ from storage.tables.anomalies import AnomalyRow, write_anomalies
 from storage.tables.artefacts import put_artefact, put_version
 from storage.tables.statistics import StatisticsRow, write_statistics
 from storage.tables.stream_progress import StreamIdentity, activate, claim_identity
-from tests.integration.api_plant import NOW_MS, anomaly_row, application, plant_settings
+from tests.integration.api_plant import NOW_MS, anomaly_row, application
+from tests.keyspaces import Keyspaces
 from tests.unit.models.histories import make_history
 
 pytestmark = pytest.mark.timeout(300)
@@ -176,9 +177,9 @@ def test_an_anomaly_is_explained_on_request(
     assert api.get(f"/api/v1/anomalies/{anomaly_id(*lost[:3])}?explain=shap").status_code == 409
 
 
-def test_without_a_model_there_is_no_verdict(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_without_a_model_there_is_no_verdict(keyspaces: Keyspaces, tmp_path: Path) -> None:
     """Breaks when an API that has no model yet answers with an error of its own."""
-    with application(plant_settings(stack, tmp_path_factory.mktemp("home"))) as app:
+    with keyspaces.lent(home=tmp_path) as settings, application(settings) as app:
         answer = app.test_client().post("/api/v1/predict", json=USUAL)
     assert (answer.status_code, answer.get_json()["type"].rpartition(":")[2]) == (503, "no-model")
     assert int(answer.headers["Retry-After"]) > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -13,9 +12,9 @@ from benchmarks import live_faults
 from core.settings import PREFIX, Settings
 from iot_simulator.encode import encode_label
 from models.evaluation.fault_models import Fault
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import StoreConfig, connect
 from storage.tables.anomalies import AnomalyRow, write_anomalies
+from tests.keyspaces import Keyspaces
 
 
 def anomaly(station: str, event_ms: int, ordinal: int) -> AnomalyRow:
@@ -31,6 +30,14 @@ def pointed_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_labels_are_held_against_stored_anomalies(
+    keyspaces: Keyspaces, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with keyspaces.lent() as lent:
+        mine = settings.model_copy(update={"cassandra_keyspace": lent.cassandra_keyspace})
+        hold_labels_against_anomalies(mine, monkeypatch, capsys)
+
+
+def hold_labels_against_anomalies(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pointed_at(settings, monkeypatch)
@@ -40,7 +47,6 @@ def test_labels_are_held_against_stored_anomalies(
     missed = Fault("station-0002", "noise", "shift", start, start + timedelta(minutes=2), 3.5)
     under_way = Fault("station-0001", "noise", "drift", now, now + timedelta(minutes=9), 9.0)
     config = StoreConfig.from_settings(settings)
-    apply_schema(config, read_migrations(), time.time_ns() // 1_000_000)
     first_ms = int(start.timestamp() * 1000)
     with closing(connect(config)) as store:
         write_anomalies(
@@ -60,7 +66,7 @@ def test_labels_are_held_against_stored_anomalies(
 
 
 def test_without_any_label_it_says_what_to_do(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    keyspaces: Keyspaces, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pointed_at(settings, monkeypatch)
     assert live_faults.main([]) == 1

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from kafka import KafkaConsumer, TopicPartition
 from core.settings import PREFIX, Settings
 from iot_simulator.publisher import Publisher
 from local_stack.servers.stack import Stack
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 COUNTS = re.compile(r"^sent=(\d+) acknowledged=(\d+) failed=(\d+)$", re.MULTILINE)
 Row = tuple[bytes, dict]
@@ -62,7 +63,7 @@ def stored(settings: Settings, topic: str) -> list[Row]:
         parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
         consumer.assign(parts)
         ends, rows = consumer.end_offsets(parts), []
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while any(consumer.position(part) < ends[part] for part in parts):
             assert time.monotonic() < deadline, "the topic could not be read to its end"
             for batch in consumer.poll(timeout_ms=500).values():
@@ -76,19 +77,12 @@ def identities(rows: list[Row]) -> set[tuple[str, str, int]]:
     return {(value["station_id"], value["event_time"], value["seq"]) for _, value in rows}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        threading.Event().wait(0.2)
-
-
 def test_every_reading_arrives_once_under_its_station(settings: Settings) -> None:
     """Breaks if readings are lost, doubled or keyed otherwise, or a label gets into a reading or to nowhere."""
     fault = "station-0003:humidity:dropout:+1s:2s:5"
     arguments = ["--stations", "40", "--duration", "4s", "--cadence", "200ms", "--fault-rate", "0", "--fault", fault]
     with running(settings, *arguments) as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, output
     assert counts(output) == (800, 800, 0)
     rows = stored(settings, settings.readings_topic)
@@ -109,7 +103,7 @@ def test_replicas_share_the_stations(settings: Settings) -> None:
     outputs = []
     for replica in ("0", "1"):
         with running(settings, *arguments, "--replica", replica) as process:
-            outputs.append(process.communicate(timeout=60)[0])
+            outputs.append(process.communicate(timeout=PATIENCE_SECONDS)[0])
     assert [counts(output)[1] for output in outputs] == [3, 4]
     stations = {key.decode() for key, _ in stored(settings, settings.readings_topic)}
     assert stations == {f"station-{number:04d}" for number in range(7)}
@@ -118,9 +112,9 @@ def test_replicas_share_the_stations(settings: Settings) -> None:
 def test_sigterm_flushes(settings: Settings) -> None:
     """Breaks if a stopped simulator leaves readings behind in its buffer or does not say what it sent."""
     with running(settings, "--stations", "200", "--cadence", "100ms") as process:
-        eventually(lambda: len(stored(settings, settings.readings_topic)) > 1000)
+        wait_until(lambda: len(stored(settings, settings.readings_topic)) > 1000, "a thousand readings")
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     sent, acknowledged, failed = counts(output)
     assert (process.returncode, acknowledged, failed) == (0, sent, 0)
     assert len(identities(stored(settings, settings.readings_topic))) == sent
@@ -132,7 +126,7 @@ def test_a_broker_that_never_was_does_not_hold_it(settings: Settings) -> None:
         assert process.stdout is not None
         said = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert "does not answer" in said and counts(output) == (0, 0, 0)
 
 
@@ -142,7 +136,7 @@ def test_a_recording_is_replayed_whole(settings: Settings, tmp_path: Path) -> No
     lines = [f"pump,2014-03-07 {n // 60:02d}:{n % 60:02d}:00,{n / 10}" for n in range(300)]
     path.write_text("\n".join(["station_id,event_time,latency", *lines]) + "\n")
     with running(settings, "replay", str(path), "--speed", "max", SENSORS='[{"name":"latency"}]') as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0 and counts(output) == (300, 300, 0), output
     values = [value for _, value in stored(settings, settings.readings_topic)]
     assert [(value["seq"], value["latency"]) for value in values] == [(n, n / 10) for n in range(300)]
@@ -155,13 +149,13 @@ def test_nothing_acknowledged_is_lost_when_the_broker_goes_away(stack: Stack, se
     """Breaks if an outage of the broker (F16, F17) drops readings, doubles an identity's content, or is not said."""
     arguments = ["--stations", "50", "--cadence", "100ms", "--duration", "15s", "--fault-rate", "0"]
     with running(settings, *arguments) as process:
-        eventually(lambda: len(stored(settings, settings.readings_topic)) > 1000)
+        wait_until(lambda: len(stored(settings, settings.readings_topic)) > 1000, "a thousand readings")
         getattr(stack, fault)("kafka")
         try:
             said = next(line for line in process.stdout or () if "has not answered" in line)
         finally:
             stack.start("kafka") if fault == "kill" else stack.resume("kafka")
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     sent, acknowledged, failed = counts(output)
     assert (process.returncode, acknowledged, failed) == (0, sent, 0), output
     assert "none is dropped" in said and "answers again" in output
@@ -177,7 +171,7 @@ def test_what_was_not_acknowledged_is_said_to_be_so(stack: Stack, settings: Sett
     topic = settings.readings_topic
     for number in range(100):
         assert publisher.publish(topic, b"a", b'{"seq":%d}' % number)
-    eventually(lambda: publisher.counts(topic).acknowledged == 100)
+    wait_until(lambda: publisher.counts(topic).acknowledged == 100, "all are acknowledged")
     stack.pause("kafka")
     try:
         for number in range(100, 150):

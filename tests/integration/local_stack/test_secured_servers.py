@@ -11,6 +11,7 @@ import pytest
 from core.errors import BrokerRefused, BrokerUnavailable, StationwatchError
 from core.settings import PREFIX, Settings
 from iot_simulator.publisher import Publisher
+from local_stack.servers import topics
 from local_stack.servers.stack import Stack
 from local_stack.servers.topics import create_topics
 from spark_jobs.plant_levels.sample import KafkaTail
@@ -109,8 +110,9 @@ def test_a_wrong_password_stops_the_publisher(wrong: Settings, caplog: pytest.Lo
     assert REFUSED in said
 
 
-def test_topics_refuse_in_our_words(wrong: Settings, distrusting: Settings) -> None:
+def test_topics_refuse_in_our_words(wrong: Settings, distrusting: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks when the reason is a client's timeout."""
+    monkeypatch.setattr(topics, "PATIENCE_SECONDS", 8.0)
     with pytest.raises((BrokerRefused, BrokerUnavailable), match=REFUSED):
         create_topics(wrong)
     with pytest.raises(BrokerRefused, match=f"{PREFIX}KAFKA_CA_FILE does not vouch for"):

@@ -7,10 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -27,17 +26,9 @@ from local_stack.servers.topics import broker_answers, create_topics, wanted_top
 from storage.driver.ready import answers
 from storage.driver.session import StoreConfig
 from tests.paths import ROOT
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll until `condition` holds, or fail."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what}: not within {seconds} s")
-        threading.Event().wait(0.05)
 
 
 @pytest.fixture
@@ -104,7 +95,7 @@ def test_a_paused_server_is_seen_and_resumes(running: Stack, name: str) -> None:
     running.pause(name)
     assert not running.status()[line][1]
     running.resume(name)
-    wait_until(lambda: running.status()[line][1], 30, f"{name} answers again")
+    wait_until(lambda: running.status()[line][1], f"{name} answers again")
 
 
 def test_two_copies_run_side_by_side(stack: Stack, tmp_path: Path) -> None:
@@ -132,7 +123,7 @@ def test_up_cut_short_leaves_no_orphan(stack: Stack, tmp_path: Path, number: sig
     """Breaks when Ctrl-C during `up` leaves a JVM behind."""
     record = tmp_path / "home" / "stack" / "cassandra" / "process.json"
     with subprocess.Popen([sys.executable, "-m", "local_stack", "up"], cwd=tmp_path, env=_environment(tmp_path)) as up:
-        wait_until(record.exists, 60, "Cassandra is started")
+        wait_until(record.exists, "Cassandra is started")
         pid = json.loads(record.read_text())["pid"]
         assert psutil.pid_exists(pid)
         up.send_signal(number)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from api.app import create_app, store_handle
 from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
 from models.registry.registry import CHAMPION, Registry
 from models.registry.registry_mirror import mirror
 from models.retraining.retrainer import now_ms
 from models.training.train_steps import register
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
-from tests.life import BUDGET, TREES, lived, store_life
+from tests.contract import PatientClient
+from tests.keyspaces import Keyspaces
+from tests.life import BUDGET, TREES, Life, lived, store_life
 from tests.oracle.job import env_of
 from tests.oracle.processes import Running, start
+from tests.waiting import wait_until
 
 JOB_SECONDS = 240.0
 
@@ -56,6 +58,12 @@ class Plant:
                 process.kill()
         self._retrainers = []
 
+    def file(self, path: str, **request: Any) -> TestResponse:
+        """Ask for a job by a client of one's own, again with the same key while Cassandra is slow."""
+        return self.client.application.test_client().post(
+            path, headers={"Idempotency-Key": uuid.uuid4().hex}, **request
+        )
+
     def job(self, place: str) -> dict[str, Any]:
         """A job as the API shows it."""
         return dict(self.client.get(place).get_json())
@@ -67,43 +75,42 @@ class Plant:
 
     def until(self, holds: Any, what: str) -> None:
         """Wait until `holds()`."""
-        deadline = time.monotonic() + JOB_SECONDS
-        while not holds():
-            logs = "".join(process.tail() for process in self._retrainers)
-            assert time.monotonic() < deadline, f"not in {JOB_SECONDS} s: {what}\n{logs}"
-            time.sleep(0.1)
+        wait_until(holds, what, JOB_SECONDS, lambda: "".join(process.tail() for process in self._retrainers))
 
 
 @contextmanager
-def plant_in(home: Path, stack: Stack) -> Iterator[Plant]:
+def plant_in(home: Path, keyspaces: Keyspaces) -> Iterator[Plant]:
     """Stored days of ten stations; version 1 is champion."""
-    mine = Settings(
-        _env_file=None,
-        home=home,
-        cassandra_keyspace=f"test_{uuid.uuid4().hex[:10]}",
-        forest_trees=TREES,
-        false_alarm_budget=BUDGET,
-        retrain_window_hours=96,
-        retrain_pause_seconds=0,
-        retrainer_metrics_port=0,
-        api_requests_per_minute=0,
-        drift_check_minutes=1000,
-    )
-    mine = endpoints_settings(mine, stack.endpoints())
-    config = StoreConfig.from_settings(mine)
-    apply_schema(config, read_migrations(), now_ms())
-    store = connect(config)
-    life = lived(now_ms())
-    store_life(store, life)
-    handle = store_handle(mine)
-    handle.start()
-    found = Plant(mine, store, create_app(mine, handle).test_client())
-    register(found.registry, life.first, alias=CHAMPION)
-    mirror(found.registry, store, now_ms())
-    found.until(lambda: found.client.get("/api/v1/models").status_code == 200, "the API reaches Cassandra")
-    try:
-        yield found
-    finally:
-        found.stop()
-        handle.close()
-        store.close()
+    changes = {
+        "forest_trees": TREES,
+        "false_alarm_budget": BUDGET,
+        "retrain_window_hours": 96,
+        "retrain_pause_seconds": 0,
+        "retrainer_metrics_port": 0,
+        "api_requests_per_minute": 0,
+        "drift_check_minutes": 1000,
+    }
+    with (
+        keyspaces.lent(home=home, **changes) as mine,
+        closing(connect(StoreConfig.from_settings(mine))) as store,
+        closing(store_handle(mine)) as handle,
+    ):
+        life = life_of_the_session()
+        store_life(store, life)
+        handle.start()
+        app = create_app(mine, handle)
+        app.test_client_class = PatientClient
+        found = Plant(mine, store, app.test_client())
+        register(found.registry, life.first, alias=CHAMPION)
+        mirror(found.registry, store, now_ms())
+        found.until(lambda: found.client.get("/api/v1/models").status_code == 200, "the API reaches Cassandra")
+        try:
+            yield found
+        finally:
+            found.stop()
+
+
+@cache
+def life_of_the_session() -> Life:
+    """One life for all plants: simulating it and fitting its model takes seconds."""
+    return lived(now_ms())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from core.sensors import DEFAULT_SENSORS
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from models.drift.report import DriftReport
 from models.registry.registry import CHAMPION, Registry
 from models.retraining.drift_check import DriftCheck, limits_from
@@ -30,7 +30,8 @@ from storage.tables.anomalies import write_anomalies
 from storage.tables.feature_samples import write_samples
 from storage.tables.feedback import FeedbackRow, put_feedback
 from storage.tables.model_events import events
-from tests.integration.api_plant import anomaly_row, application, plant_settings
+from tests.integration.api_plant import anomaly_row, application
+from tests.keyspaces import Keyspaces
 from tests.simulated import CADENCE, DAY, START_MS, sample_rows, simulated
 
 pytestmark = pytest.mark.timeout(300)
@@ -47,10 +48,17 @@ class Checked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def checked(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checked]:
+def checked(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checked]:
     """A champion, and 18 hours of samples behind its training: one sensor half a sigma higher in the last 13."""
-    settings = plant_settings(stack, tmp_path_factory.mktemp("home"))
-    store = connect(StoreConfig.from_settings(settings))
+    with (
+        keyspaces.lent(home=tmp_path_factory.mktemp("home"), api_shared_seconds=0) as settings,
+        closing(connect(StoreConfig.from_settings(settings))) as store,
+    ):
+        yield checked_plant(settings, store)
+
+
+def checked_plant(settings: Settings, store: Store) -> Checked:
+    """Train, and store what the stream would have sampled since."""
     whole = simulated(3, TRAINING + BEHIND, shift=(0, 0.5, TRAINING + BEHIND - 13 * 3600 // CADENCE))
     training = next(iter(whole.parts(TRAINING * 20)))
     fitted = fit(training, DEFAULT_SENSORS, trees=20, budget=1.0, seed=7)
@@ -60,8 +68,7 @@ def checked(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     register(registry, fitted, alias=CHAMPION)
     shown = samples_of(whole, DEFAULT_SENSORS, fitted.prior, len(whole))
     write_samples(store, sample_rows(shown.between(NOW_MS - 18 * HOUR_MS, NOW_MS), 1))
-    yield Checked(settings, store, check)
-    store.close()
+    return Checked(settings, store, check)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from core.settings import Settings
-from local_stack.servers.stack import Stack
 from models.registry.registry import CHAMPION
 from models.registry.registry_mirror import mirror
 from models.retraining.job_runner import JOB_TAG, JobWork
@@ -18,14 +17,15 @@ from storage.tables import jobs
 from storage.tables.jobs import claim
 from storage.tables.model_events import Maintenance, put_maintenance
 from tests.integration.models.retrainer_plant import Plant, plant_in
+from tests.keyspaces import Keyspaces
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def plant(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """Nobody has retrained yet."""
-    with plant_in(tmp_path_factory.mktemp("home"), stack) as found:
+    with plant_in(tmp_path_factory.mktemp("home"), keyspaces) as found:
         yield found
 
 
@@ -38,8 +38,7 @@ def _nothing_runs_on(plant: Plant) -> Iterator[None]:
 def test_fifty_requests_and_a_killed_retrainer_make_one_challenger(plant: Plant) -> None:
     """Breaks when two trainings run, or a kill -9 in the middle loses the job or leaves two versions."""
     with ThreadPoolExecutor(50) as pool:
-        app = plant.client.application
-        answers = list(pool.map(lambda _: app.test_client().post("/api/v1/jobs", json={"kind": "retrain"}), range(50)))
+        answers = list(pool.map(lambda _: plant.file("/api/v1/jobs", json={"kind": "retrain"}), range(50)))
     (place,) = {answer.headers["Location"] for answer in answers}
     assert sorted(answer.status_code for answer in answers) == [202] + [409] * 49
     refused = next(answer for answer in answers if answer.status_code == 409).get_json()
@@ -70,14 +69,14 @@ def test_fifty_requests_and_a_killed_retrainer_make_one_challenger(plant: Plant)
 def test_promote_and_roll_back(plant: Plant) -> None:
     """Breaks when an alias moves without gates, a rollback takes more than one call, or no row says why."""
     plant.retrainer()
-    unknown = plant.client.post("/api/v1/models/99:promote")
+    unknown = plant.file("/api/v1/models/99:promote")
     assert unknown.status_code == 404
-    refused = plant.over(plant.client.post("/api/v1/models/1:promote").headers["Location"])
+    refused = plant.over(plant.file("/api/v1/models/1:promote").headers["Location"])
     assert refused["state"] == "succeeded" and plant.registry.aliases()[CHAMPION] == 1, "it is champion already"
-    done = plant.over(plant.client.post("/api/v1/models/2:promote").headers["Location"])
+    done = plant.over(plant.file("/api/v1/models/2:promote").headers["Location"])
     assert (done["state"], done["result"]["champion"]) == ("succeeded", 1)
     assert plant.registry.aliases() == {"champion": 2, "previous": 1}
-    back = plant.over(plant.client.post("/api/v1/models/previous:rollback").headers["Location"])
+    back = plant.over(plant.file("/api/v1/models/previous:rollback").headers["Location"])
     assert back["state"] == "succeeded"
     assert plant.registry.aliases() == {"champion": 1, "previous": 2}
     shown = plant.client.get("/api/v1/models").get_json()
@@ -93,13 +92,13 @@ def test_an_ungated_version_is_not_promoted_and_a_tampered_one_never(plant: Plan
     data = plant.registry.fetch(plant.registry.version(2))
     ungated = plant.registry.register(data, {}, {}, {})
     mirror(plant.registry, plant.store, now_ms())
-    job = plant.over(plant.client.post(f"/api/v1/models/{ungated.number}:promote").headers["Location"])
+    job = plant.over(plant.file(f"/api/v1/models/{ungated.number}:promote").headers["Location"])
     assert job["state"] == "refused" and "was never asked by the gates" in job["reason"]
 
     file = next(Path(plant.settings.home / "mlflow").rglob(f"{plant.registry.version(2).run_id}/**/detector.zip"))
     whole = file.read_bytes()
     file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
-    job = plant.over(plant.client.post("/api/v1/models/2:promote").headers["Location"])
+    job = plant.over(plant.file("/api/v1/models/2:promote").headers["Location"])
     file.write_bytes(whole)
     assert job["state"] == "refused" and "was not opened" in job["reason"]
     assert plant.registry.aliases()[CHAMPION] == 1
@@ -109,7 +108,7 @@ def test_an_ungated_version_is_not_promoted_and_a_tampered_one_never(plant: Plan
 
 def test_a_death_between_registering_and_the_alias_leaves_one_version(plant: Plant) -> None:
     """Breaks when a retry registers again, or a version that was not decided upon can be used."""
-    place = plant.client.post("/api/v1/jobs", json={"kind": "retrain"}).headers["Location"]
+    place = plant.file("/api/v1/jobs", json={"kind": "retrain"}).headers["Location"]
 
     class Died(Exception):  # noqa: N818
         pass

@@ -12,7 +12,6 @@ import pytest
 from api.http.opaque_ids import anomaly_id
 from core.sensors import DEFAULT_SENSORS
 from core.verdict import Flag
-from local_stack.servers.stack import Stack
 from models.drift.reference import reference_of
 from models.retraining.challenger_training import LIBRARIES
 from models.retraining.retrainer import now_ms
@@ -23,6 +22,7 @@ from models.training.sample_window import read_window
 from storage.tables.anomalies import write_anomalies
 from tests.integration.api_plant import anomaly_row
 from tests.integration.models.retrainer_plant import Plant, plant_in
+from tests.keyspaces import Keyspaces
 from tests.life import DAY_MS, TREES
 
 NAMES = tuple(sensor.name for sensor in DEFAULT_SENSORS)
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def plant(keyspaces: Keyspaces, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """People have said nothing yet."""
-    with plant_in(tmp_path_factory.mktemp("home"), stack) as found:
+    with plant_in(tmp_path_factory.mktemp("home"), keyspaces) as found:
         yield found
 
 
@@ -56,7 +56,7 @@ def test_what_people_said_is_what_the_next_version_has_learnt(plant: Plant) -> N
     say(plant, anomaly.take(np.array([300])), "true_positive")
 
     plant.retrainer()
-    job = plant.over(plant.client.post("/api/v1/jobs", json={"kind": "retrain"}).headers["Location"])
+    job = plant.over(plant.file("/api/v1/jobs", json={"kind": "retrain"}).headers["Location"])
     assert (job["state"], job["result"]["version"]) == ("succeeded", 2), job
     params = plant.registry.details(2).params
     assert int(params["exemptions"]) >= 1 and json.loads(params["excluded"])["marked_by_people"] == 1
@@ -89,7 +89,7 @@ def test_a_version_that_fails_a_gate_is_told_of_and_never_used(plant: Plant) -> 
     """Breaks when a gate only warns, when a refused version can be promoted, or nobody can read what it failed at."""
     before = plant.registry.aliases()
     plant.retrainer(forest_trees=20 * TREES)
-    job = plant.over(plant.client.post("/api/v1/jobs", json={"kind": "retrain"}).headers["Location"])
+    job = plant.over(plant.file("/api/v1/jobs", json={"kind": "retrain"}).headers["Location"])
     assert (job["state"], job["result"]["passed"]) == ("refused", False), job
     assert plant.registry.aliases() == before
     shown = plant.client.get("/api/v1/models").get_json()
@@ -98,7 +98,7 @@ def test_a_version_that_fails_a_gate_is_told_of_and_never_used(plant: Plant) -> 
     cost = next(gate for gate in made["gates"] if gate["name"] == "cost")
     assert not cost["passed"] and cost["reason"] in job["reason"]
     assert cost["figures"] and shown["events"][0]["kind"] == "gated"
-    asked = plant.over(plant.client.post(f"/api/v1/models/{made['version']}:promote").headers["Location"])
+    asked = plant.over(plant.file(f"/api/v1/models/{made['version']}:promote").headers["Location"])
     assert asked["state"] == "refused" and "did not pass the gates" in asked["reason"]
     assert plant.registry.aliases() == before
 
@@ -128,7 +128,7 @@ def say(plant: Plant, samples: Samples, verdict: str) -> None:
     ]
     write_anomalies(plant.store, rows)
     for row in rows:
-        answer = plant.client.post(f"/api/v1/anomalies/{anomaly_id(*row[:3])}/feedback", json={"verdict": verdict})
+        answer = plant.file(f"/api/v1/anomalies/{anomaly_id(*row[:3])}/feedback", json={"verdict": verdict})
         assert answer.status_code == 201, answer.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,6 @@ import pytest
 
 from core.sensors import DEFAULT_SENSORS
 from core.times import HOUR_MS, MINUTE_MS
-from local_stack.servers.stack import Stack
 from models.scoring.detector import Detector
 from models.scoring.feature_block import WITNESSES
 from models.scoring.features import FEATURES
@@ -30,18 +30,16 @@ from spark_jobs.tasks.scoring_stage import Stage
 from spark_jobs.tasks.shadow_scoring import SLOTS, Shadow
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.shadow_samples import ShadowRow, shadowed, write_shadow
-from tests.integration.api_plant import plant_settings
+from tests.keyspaces import Keyspaces
 from tests.simulated import simulated
 
 CHAMPION, CHALLENGER = 3, 8
 
 
 @pytest.fixture(scope="module")
-def store(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    settings = plant_settings(stack, tmp_path_factory.mktemp("home"))
-    opened = connect(StoreConfig.from_settings(settings))
-    yield opened
-    opened.close()
+def store(keyspaces: Keyspaces) -> Iterator[Store]:
+    with keyspaces.lent() as settings, closing(connect(StoreConfig.from_settings(settings))) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
-import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from core.errors import RegistryUnavailable
 from core.sensors import DEFAULT_SENSORS
-from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
 from models.registry.registry import CHALLENGER, CHAMPION, Registry
 from models.registry.registry_mirror import mirror
 from models.scoring import artefact
@@ -21,11 +18,12 @@ from models.scoring.artefact import load
 from models.scoring.detector import Detector
 from models.training.train_steps import Training, fit, register
 from spark_jobs.driver.model_switch import Judging, watch_champion
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables import artefacts, stream_progress
 from storage.tables.model_events import events
+from tests.keyspaces import Keyspaces
 from tests.simulated import simulated
+from tests.waiting import wait_until
 
 TOPIC, NAME = "readings", "station-detector"
 
@@ -36,14 +34,9 @@ def training() -> Training:
 
 
 @pytest.fixture
-def store(stack: Stack) -> Iterator[Store]:
-    name = f"test_{uuid.uuid4().hex[:10]}"
-    mine = endpoints_settings(Settings(_env_file=None, cassandra_keyspace=name), stack.endpoints())
-    config = StoreConfig.from_settings(mine)
-    apply_schema(config, read_migrations(), time.time_ns() // 1_000_000)
-    opened = connect(config)
-    yield opened
-    opened.close()
+def store(keyspaces: Keyspaces) -> Iterator[Store]:
+    with keyspaces.lent() as settings, closing(connect(StoreConfig.from_settings(settings))) as opened:
+        yield opened
 
 
 def away() -> Registry:
@@ -101,13 +94,12 @@ def test_a_promotion_is_looked_for_when_the_retrainer_tells_of_it(
     mirror(registry, store, 2)
     assert [judging.told() for _ in range(2)] == [True, False]
 
-    stop, took = threading.Event(), time.monotonic()
+    stop = threading.Event()
     judging = Judging(store, lambda: registry, topic=TOPIC, model_name=NAME)
     watch = threading.Thread(target=watch_champion, args=(judging, 600.0, stop, lambda version, error: None))
     watch.start()
     try:
-        while judging._candidate is None and time.monotonic() - took < 60.0:
-            time.sleep(0.05)
+        wait_until(lambda: judging._candidate is not None, "the promoted version is found")
     finally:
         stop.set()
         watch.join()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
 
-from core.settings import Settings
 from core.times import DAY_MS, MINUTE_MS
-from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.minutes import (
     MinuteColumns,
@@ -29,6 +27,7 @@ from storage.tables.readings import (
     write_reading_columns,
     write_readings,
 )
+from tests.keyspaces import Keyspaces
 
 START = (time.time_ns() // 1_000_000 // BUCKET_MS - 3) * BUCKET_MS
 NAMES = ("temperature", "humidity", "noise")
@@ -36,13 +35,9 @@ STATIONS = ("a", "b", "station-000001", "station-000002")
 
 
 @pytest.fixture(scope="module")
-def store(stack: Stack) -> Iterator[Store]:
-    settings = endpoints_settings(Settings(_env_file=None, cassandra_keyspace="by_columns"), stack.endpoints())
-    config = StoreConfig.from_settings(settings)
-    apply_schema(config, read_migrations(), START)
-    opened = connect(config)
-    yield opened
-    opened.close()
+def store(keyspaces: Keyspaces) -> Iterator[Store]:
+    with keyspaces.lent() as settings, closing(connect(StoreConfig.from_settings(settings))) as opened:
+        yield opened
 
 
 def some(n: int) -> ReadingColumns:

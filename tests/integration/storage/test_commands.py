@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
+
+import pytest
 
 from core.settings import Settings
 from local_stack.servers.stack import Stack, endpoints_env
 from storage.driver.session import StoreConfig, connect
 from storage.tables.model_events import Maintenance, maintenance
+from tests.keyspaces import Keyspaces
+
+
+@pytest.fixture
+def lent(keyspaces: Keyspaces) -> Iterator[Settings]:
+    with keyspaces.lent() as settings:
+        yield settings
 
 
 def storage_command(stack: Stack, keyspace: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,10 +56,9 @@ def test_refusals_are_one_sentence_without_a_traceback(stack: Stack, settings: S
         assert "Traceback" not in refused.stderr
 
 
-def test_the_maintenance_list_is_kept_by_its_command(stack: Stack, settings: Settings) -> None:
+def test_the_maintenance_list_is_kept_by_its_command(stack: Stack, lent: Settings) -> None:
     """Breaks when what an operator enters is not what trainings read, cannot be taken back, or a mistake is taken."""
-    name = settings.cassandra_keyspace
-    storage_command(stack, name, "schema")
+    name = lent.cassandra_keyspace
 
     def ask(*arguments: str) -> tuple[int, str]:
         done = storage_command(stack, name, "maintenance", *arguments)
@@ -63,8 +72,8 @@ def test_the_maintenance_list_is_kept_by_its_command(stack: Stack, settings: Set
     line = "station-0007 2026-11-21T10:00:00.000Z 2026-11-21T13:00:00.000Z belt and motor\n"
     assert replaced == (0, f"replaced: {line}")
     assert ask("list") == (0, line)
-    with closing(connect(StoreConfig.from_settings(settings))) as store:
-        assert maintenance(store, settings.model_name) == [
+    with closing(connect(StoreConfig.from_settings(lent))) as store:
+        assert maintenance(store, lent.model_name) == [
             Maintenance("station-0007", 1_795_255_200_000, 1_795_266_000_000, "belt and motor")
         ]
     for arguments, complaint in (

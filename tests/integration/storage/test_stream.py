@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from core.errors import ArtefactRefused, StoreUnavailable, StreamIdentityMismatch
-from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
+from local_stack.servers.stack import Stack
 from storage.commands.copying import Copied, copy_judging
 from storage.driver.lease import Holder, acquire, holder, release, renew
 from storage.driver.migrations import Migration, SchemaRefused, apply_schema, read_migrations
@@ -33,17 +33,17 @@ from storage.tables.stream_progress import (
     progress,
     stream_identity,
 )
+from tests.keyspaces import Keyspaces
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 NOW = time.time_ns() // 1_000_000
 IDENTITY = StreamIdentity("readings", '["temperature"]', 32, 1.0, "ab" * 32, NOW)
 
 
 @pytest.fixture(scope="module")
-def config(stack: Stack) -> StoreConfig:
-    settings = endpoints_settings(Settings(_env_file=None, cassandra_keyspace="stream_one"), stack.endpoints())
-    config = StoreConfig.from_settings(settings)
-    apply_schema(config, read_migrations(), NOW)
-    return config
+def config(keyspaces: Keyspaces) -> Iterator[StoreConfig]:
+    with keyspaces.lent() as settings:
+        yield StoreConfig.from_settings(settings)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,9 @@ def store(config: StoreConfig) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def other(config: StoreConfig) -> Iterator[Store]:
-    elsewhere = replace(config, keyspace="stream_two")
-    apply_schema(elsewhere, read_migrations(), NOW)
-    opened = connect(elsewhere)
-    yield opened
-    opened.close()
+def other(keyspaces: Keyspaces) -> Iterator[Store]:
+    with keyspaces.lent() as settings, closing(connect(StoreConfig.from_settings(settings))) as opened:
+        yield opened
 
 
 def test_the_first_identity_stays(store: Store) -> None:
@@ -122,12 +119,9 @@ def test_one_owner_holds_the_lease(store: Store) -> None:
 
 def test_a_lease_that_is_not_renewed_lapses(store: Store) -> None:
     """Breaks when a crashed driver on another machine blocks its successor for ever."""
-    assert acquire(store, "t", "run-1", "h", 1, "c", 2) is None
-    deadline = time.monotonic() + 20
-    while acquire(store, "t", "run-2", "h", 2, "c", 30) is not None:
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.3)
-    assert renew(store, "t", "run-1", "h", 1, "c", 30) == Holder("run-2", "h", 2, "c")
+    assert acquire(store, "t", "run-1", "h", 1, "c", 1) is None
+    wait_until(lambda: acquire(store, "t", "run-2", "h", 2, "c", 600) is None, "the lease lapses")
+    assert renew(store, "t", "run-1", "h", 1, "c", 600) == Holder("run-2", "h", 2, "c")
 
 
 def test_copy_judging_carries_everything_and_may_run_again(store: Store, other: Store) -> None:
@@ -148,12 +142,9 @@ def test_copy_judging_carries_everything_and_may_run_again(store: Store, other: 
         copy_judging(store, other)
 
 
-def test_copy_judging_refuses_another_identity_and_writes_its_own_last(config: StoreConfig, other: Store) -> None:
+def test_copy_judging_refuses_another_identity_and_writes_its_own_last(keyspaces: Keyspaces, other: Store) -> None:
     """Breaks when a copy that failed half-way leaves a keyspace that a stream would start in."""
-    third = replace(config, keyspace="stream_three")
-    apply_schema(third, read_migrations(), NOW)
-    source = connect(third)
-    try:
+    with keyspaces.lent() as third, closing(connect(StoreConfig.from_settings(third))) as source:
         claim_identity(source, IDENTITY._replace(topic="half"))
         sha256 = put_artefact(source, "prior", b"p" * 100)
         source.one("UPDATE model_artifacts SET data = ? WHERE sha256 = ? AND chunk = ?", (b"bad", sha256, 0))
@@ -166,8 +157,6 @@ def test_copy_judging_refuses_another_identity_and_writes_its_own_last(config: S
         claim_identity(source, IDENTITY._replace(topic="half-two"))
         with pytest.raises(StreamIdentityMismatch, match="half-two"):
             copy_judging(source, other)
-    finally:
-        source.close()
 
 
 def test_schema_commands_at_once_agree(config: StoreConfig) -> None:
@@ -227,7 +216,7 @@ def test_a_forked_child_opens_a_store_of_its_own(config: StoreConfig) -> None:
         own = connected(config)
         answered = own is not mine and stream_identity(own, "nothing") is None
         os._exit(0 if answered else 1)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
         if time.monotonic() > deadline:
             os.kill(child, 9)

@@ -11,6 +11,7 @@ from api.app import create_app
 from core.errors import StationwatchError, StoreUnavailable
 from core.settings import Settings
 from storage.driver.session import Store
+from tests.waiting import PATIENCE_SECONDS
 
 
 class NoStore:
@@ -36,7 +37,7 @@ class SlowStore(NoStore):
 
     def get(self) -> Store:
         self.entered.release()
-        assert self.leave.wait(20)
+        assert self.leave.wait(PATIENCE_SECONDS)
         return super().get()
 
 

@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from core.errors import SettingsError
 from core.logs import OneLine
 from tests.unit.api.api_client import BrokenStore, NoStore, SlowStore, client
+from tests.waiting import PATIENCE_SECONDS
 
 PROBLEM = "application/problem+json"
 
@@ -57,8 +58,8 @@ def test_long_counts_cannot_take_every_thread() -> None:
     with ThreadPoolExecutor(2) as others:
         running = [others.submit(lambda: app.test_client().get(month)) for _ in range(2)]
         try:
-            assert store.entered.acquire(timeout=10)
-            assert store.entered.acquire(timeout=10)
+            assert store.entered.acquire(timeout=PATIENCE_SECONDS)
+            assert store.entered.acquire(timeout=PATIENCE_SECONDS)
             refused = app.test_client().get(month)
         finally:
             store.leave.set()

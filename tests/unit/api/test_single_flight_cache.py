@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from api.http.single_flight_cache import SingleFlightCache
 from api.http.store_connection import StoreConnection
 from core.errors import StoreUnavailable
+from tests.waiting import wait_until
 
 
 def test_who_asks_while_it_is_made_gets_the_same() -> None:
@@ -99,7 +98,7 @@ def handle_of(probed: Probed, seconds: float) -> StoreConnection:
     handle = StoreConnection(lambda: store, lambda store: None, probed.probe, seconds)
     handle.start()
     # Its end, not its beginning: what a test lets fail would else be the first probe.
-    until(lambda: not refused(handle), 30, "the first probe")
+    wait_until(lambda: not refused(handle), "the first probe")
     assert probed.probes == 1
     return handle
 
@@ -111,7 +110,7 @@ def test_one_late_answer_is_no_outage(probed: Probed) -> None:
         probed.left_to_fail = 1
         handle.mark_suspect(StoreUnavailable("a dear query"))
         assert handle.get() is not None
-        until(lambda: probed.probes == 3, 30, "the second probe, at once")
+        wait_until(lambda: probed.probes == 3, "the second probe, at once")
         assert handle.get() is not None
     finally:
         handle.close()
@@ -123,9 +122,9 @@ def test_a_store_that_stays_silent_is_away_until_it_answers(probed: Probed) -> N
     try:
         probed.left_to_fail = 1_000_000_000
         handle.mark_suspect(StoreUnavailable("silent"))
-        until(lambda: refused(handle), 30, "callers are refused")
+        wait_until(lambda: refused(handle), "callers are refused")
         probed.left_to_fail = 0
-        until(lambda: not refused(handle), 30, "callers are served again")
+        wait_until(lambda: not refused(handle), "callers are served again")
     finally:
         handle.close()
 
@@ -137,11 +136,3 @@ def refused(handle: StoreConnection) -> bool:
     except StoreUnavailable:
         return True
     return False
-
-
-def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.005)

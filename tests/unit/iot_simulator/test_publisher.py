@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from kafka import errors
@@ -18,6 +16,7 @@ from iot_simulator.fault_table import no_faults
 from iot_simulator.live import CATCH_UP_SECONDS, LiveStations, first_tick_after
 from iot_simulator.process import StationProcess
 from iot_simulator.publisher import Counts, Publisher
+from tests.waiting import wait_until
 
 
 class FakeClient:
@@ -65,13 +64,6 @@ def connected(limit: int = 100) -> tuple[Publisher, FakeClient, threading.Event]
     return publisher, made[0], stop
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        threading.Event().wait(0.01)
-
-
 def test_it_asks_for_an_idempotent_producer() -> None:
     """Breaks if acknowledgements no longer mean that all replicas have it, or the client may create topics."""
     _, client, _ = connected()
@@ -94,7 +86,7 @@ def test_it_waits_when_the_buffer_is_full() -> None:
     publisher, client, _ = connected(limit=3)
     sender = threading.Thread(target=lambda: [publisher.publish("t", b"k", b"%d" % n) for n in range(5)])
     sender.start()
-    eventually(lambda: len(client.open) == 3)
+    wait_until(lambda: len(client.open) == 3, "three are on their way")
     sender.join(0.2)
     assert sender.is_alive() and len(client.log) == 3
     client.answer()
@@ -120,7 +112,7 @@ def test_a_failed_delivery_is_handed_over_again() -> None:
     assert publisher.counts("t") == Counts(1, 0, 0)
     closing = threading.Thread(target=publisher.close, args=(10,))
     closing.start()
-    eventually(lambda: client.log == [b"1", b"1"])
+    wait_until(lambda: client.log == [b"1", b"1"], "it is sent again")
     client.answer()
     closing.join(5)
     assert publisher.counts("t") == Counts(1, 1, 0) and client.closed

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -20,19 +19,12 @@ from local_stack.supervisor.programs import Program
 from local_stack.supervisor.restarts import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEADY_SECONDS, Restarts
 from local_stack.supervisor.run import run
 from local_stack.supervisor.run_folder import RunFolder
+from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 # A child that ignores TERM, as a hung JVM would, and a parent that ends at once when told.
 WITH_CHILD = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {DEAF!r}]); time.sleep(60)"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Poll until `condition` holds, or fail."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        threading.Event().wait(0.02)
 
 
 @pytest.fixture
@@ -74,7 +66,7 @@ def test_stopping_takes_the_children_along(folder: RunFolder) -> None:
     """Breaks when Spark's JVM or its workers outlive the driver."""
     stream = folder.programs["stream"]
     stream.start(["-c", WITH_CHILD], {})
-    wait_until(lambda: "deaf" in logged(stream))
+    wait_until(lambda: "deaf" in logged(stream), "it ignores SIGTERM")
     pid = stream.pid
     assert pid is not None
     child = psutil.Process(pid).children()[0]
@@ -90,11 +82,11 @@ def test_what_a_killed_leader_left_is_found_by_another_program(folder: RunFolder
     """Breaks when, after kill -9 of `run` and of the driver, `down` leaves Spark's JVM on the checkpoint."""
     stream = folder.programs["stream"]
     stream.start(["-c", WITH_CHILD], {})
-    wait_until(lambda: "deaf" in logged(stream))
+    wait_until(lambda: "deaf" in logged(stream), "it ignores SIGTERM")
     leader = psutil.Process(stream.pid)
     child = leader.children()[0]
     leader.kill()
-    wait_until(lambda: not stream.runs())
+    wait_until(lambda: not stream.runs(), "it is gone")
     said: list[str] = []
     other = RunFolder(tmp_path)
     other.programs["stream"].stop_seconds = 0.0
@@ -109,11 +101,11 @@ def test_a_large_log_is_moved_aside_under_the_running_program(folder: RunFolder)
     stream.start(
         ["-u", "-c", "print('x' * 3000)\nfor _ in range(2000): print('more'); import time; time.sleep(.02)"], {}
     )
-    wait_until(lambda: "more" in logged(stream))
+    wait_until(lambda: "more" in logged(stream), "it writes")
     stream.bound_log(largest_bytes=1_000_000)
     assert "xxx" in logged(stream)
     stream.bound_log(largest_bytes=1000)
-    wait_until(lambda: "more" in logged(stream))
+    wait_until(lambda: "more" in logged(stream), "it writes")
     text = logged(stream)
     assert "xxx" not in text and "\0" not in text
     assert "xxx" in stream.log.with_name("stream.previous.log").read_text()

@@ -96,6 +96,33 @@ def test_repair_refuses_a_hole_in_the_middle(tmp_path: Path) -> None:
     assert json.loads((path / "offsets" / "2").read_text().splitlines()[-1])
 
 
-def test_only_a_folder_of_this_machine_is_local() -> None:
-    assert local_path("hdfs://name/checkpoint") is None
-    assert local_path("file:///srv/a%20b") == Path("/srv/a b")
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("/srv/checkpoint", "/srv/checkpoint"),
+        ("/srv/a%20b", "/srv/a%20b"),
+        ("/srv/../srv/checkpoint", "/srv/checkpoint"),
+        ("file:///srv/a%20b", "/srv/a b"),
+        ("file:/srv/checkpoint", "/srv/checkpoint"),
+        ("file://localhost/srv/checkpoint", "/srv/checkpoint"),
+    ],
+)
+def test_a_folder_of_this_machine_is_locked_and_checked_here(uri: str, folder: str) -> None:
+    """Breaks when a second driver on this machine is not refused, since the lock is beside another folder."""
+    assert local_path(uri) == Path(folder)
+
+
+def test_a_relative_checkpoint_is_that_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks when the driver and the repair command look into different folders."""
+    monkeypatch.chdir(tmp_path)
+    assert local_path("runs/checkpoint") == tmp_path.resolve() / "runs" / "checkpoint"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["hdfs://name/checkpoint", "hdfs:///checkpoint", "s3a://bucket/checkpoint", "abfss://c@account/checkpoint",
+     "file://elsewhere/srv/checkpoint"],
+)  # fmt: skip
+def test_a_checkpoint_elsewhere_is_no_local_folder(uri: str) -> None:
+    """Breaks when a lock and a shape are written to a folder here although Spark's files are on other machines."""
+    assert local_path(uri) is None

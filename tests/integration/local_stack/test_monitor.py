@@ -20,7 +20,9 @@ import pytest
 
 from core.settings import PREFIX
 from tests.integration.deployment.dashboards import Query, has_value, queries, selected
-from tests.integration.local_stack.test_run import ROOT, Run, wait_until
+from tests.integration.local_stack.run_plant import Run
+from tests.paths import ROOT
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 LARGEST_SCRAPE_BYTES = 300_000
@@ -46,32 +48,21 @@ def _get(url: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(live_run: Run) -> Iterator[Watched]:
     if shutil.which("prometheus") is None or shutil.which("prometheus-alertmanager") is None:
         sentence = "missing here: apt-get install prometheus prometheus-alertmanager"
         if os.environ.get("CI") == "true":
             pytest.fail(sentence)
         pytest.skip(sentence)
-    run = Run(tmp_path_factory.mktemp("watched") / "home", stations=8, fault_rate=100)
-    monitor: subprocess.Popen[str] | None = None
-    try:
-        run.start()
-        api = run.wait_for(r"^page: (http://127\.0\.0\.1:\d+)/$")
-        monitor = subprocess.Popen(
-            [sys.executable, "-m", "local_stack", "monitor"], cwd=ROOT, env=run.env, stdout=subprocess.PIPE, text=True
-        )
-        yield Watched(run, api, _address(monitor))
-        monitor.send_signal(signal.SIGINT)
-        assert monitor.wait(60) == 0, "Ctrl-C is the ordinary end"
-        assert run.stop(signal.SIGTERM) == 0, run.text
-        assert run.left() == []
-    finally:
-        run.clear()
-        if monitor is not None:
+    api = live_run.wait_for(r"^page: (http://127\.0\.0\.1:\d+)/$")
+    command = [sys.executable, "-m", "local_stack", "monitor"]
+    with subprocess.Popen(command, cwd=ROOT, env=live_run.env, stdout=subprocess.PIPE, text=True) as monitor:
+        try:
+            yield Watched(live_run, api, _address(monitor))
+            monitor.send_signal(signal.SIGINT)
+            assert monitor.wait(120) == 0, "Ctrl-C is the ordinary end"
+        finally:
             monitor.kill()
-            monitor.wait(30)
-            if monitor.stdout:
-                monitor.stdout.close()
 
 
 def _address(monitor: subprocess.Popen[str]) -> str:
@@ -89,7 +80,7 @@ def test_every_target_is_up(watched: Watched) -> None:
         return {one["labels"]["job"]: one["health"] for one in watched.ask("targets")["activeTargets"]}
 
     ours = {"stream", "api", "alarms", "levels", "stations", "kafka", "cassandra", "spark", "spark-servlet"}
-    wait_until(lambda: set(health().values()) == {"up"} and ours <= set(health()), "every target up", 120)
+    wait_until(lambda: set(health().values()) == {"up"} and ours <= set(health()), "every target up", PANEL_SECONDS)
     told = {one["labels"]["job"] for one in json.loads((watched.run.home / "run" / "targets.json").read_text())}
     assert set(health()) == told | {"prometheus", "alertmanager"}
     for series in watched.ask("query", query="scrape_duration_seconds")["result"]:
