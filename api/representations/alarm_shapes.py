@@ -11,7 +11,8 @@ from api.representations.alarms import SCOPES
 from api.representations.anomalies import rounded
 from core.alarm import State, state_of
 from core.episodes import AGAIN
-from core.verdict import rules_of, severity_class
+from core.verdict import severity_class
+from models.scoring.rules import rules_of
 from storage.tables.alarm_actions import ActionRow
 from storage.tables.alarms import ANOMALY, AlarmRow
 

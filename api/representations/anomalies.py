@@ -12,7 +12,8 @@ from api.http.opaque_ids import anomaly_id
 from api.http.times import rfc3339
 from core.sensors import Sensor
 from core.station_silence import is_silent
-from core.verdict import Flag, rules_of, severity_class
+from core.verdict import Flag, severity_class
+from models.scoring.rules import rules_of
 from storage.tables.anomalies import AnomalyRow
 from storage.tables.feedback import FeedbackRow
 from storage.tables.minutes import MinuteRow, SensorMinute

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.reading import STATION_ID
 from core.sensors import Sensor
-from core.verdict import RULES
+from models.scoring.rules import RULES
 
 Schema = dict[str, Any]
 
@@ -69,7 +69,7 @@ SENSOR_SHARE = record(
     }
 )
 WITNESS = record({"name": TEXT, "score": NULLABLE_NUMBER, "threshold": NULLABLE_NUMBER, "fired": BOOLEAN})
-RULE: Schema = {"enum": sorted(str(rule.name).lower() for rule in RULES)}
+RULE: Schema = {"enum": sorted(rule.name for rule in RULES)}
 JUDGED = {
     "is_anomaly": BOOLEAN,
     "score": {**NUMBER, "description": "1 is at its own limit; logarithmic above"},

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.process import parser_of
 from core.sensors import DEFAULT_SENSORS
 from core.settings import Settings
 from iot_simulator.__main__ import main as simulator
@@ -26,7 +27,7 @@ from models.scoring.detector import Detector
 from models.scoring.feature_block import COMMON, PER_SENSOR, SENSOR_WIDTH, Blocks
 from models.scoring.feature_samples import HOUR_MS, Samples, fair_share, samples_of
 from models.scoring.history import History
-from models.train import _parse
+from models.train import COMMAND
 from models.training.train_steps import REFERENCE_READINGS, Training, fit
 from tests.unit.models.histories import make_history
 
@@ -64,7 +65,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> First:
     settings = Settings(_env_file=None, stations=STATIONS, home=tmp_path_factory.mktemp("home"))  # type: ignore[call-arg]
     programs = {"history": InProcess(), "train": InProcess()}
     FirstModel(settings, programs, {}, threading.Event()).make()  # type: ignore[arg-type]
-    told = _parse(list(programs["train"].arguments[2:]))
+    told = parser_of(COMMAND, "train", "").parse_args(list(programs["train"].arguments[2:]))
     history, _ = read_history(told.readings, DEFAULT_SENSORS)
     training = trained(history, reference_stretches=told.reference_stretches)
     loaded = load(training.artefact, sha256_of(training.artefact))
