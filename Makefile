@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-live bench-life bench-api bench-counts package wheel screenshots image-packages settings-table java
+.PHONY: help setup run monitor down test test-faults check bench bench-kernel bench-state bench-stream bench-replay bench-detection bench-explanations bench-live bench-life bench-api bench-counts package wheel screenshots image-packages settings-table rules-page java
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ image-packages: setup ## write what each image installs, after an import was add
 settings-table: setup ## write docs/settings.md and .env.example, after a setting was added or changed
 	@$(BIN)/python -m core.settings_table --env-example > .env.example
 	@$(BIN)/python -m core.settings_table --markdown > docs/settings.md
+
+rules-page: setup ## write docs/rules.md, after a rule was added or changed
+	@$(BIN)/python -c 'from models.scoring.rules import rules_page; print(rules_page(), end="")' > docs/rules.md
 
 $(STAMP): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH: install it, or make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -14,15 +14,13 @@ import msgspec
 
 from core.episodes import GAP
 from core.peer_comparison import UNKNOWN
-from core.verdict import RULES
+from models.scoring.rules import RULE_BITS
 from storage.tables.alarms import ANOMALY, AlarmKey, AlarmRow
 from storage.tables.anomalies import AnomalyRow, leading_sensor
 from storage.tables.stations import Heard
 
 HALVES_MS = 30 * 60_000
 """What is missing to severity 100 halves in this time: what stays is worse than what passes."""
-
-_RULES = sum(RULES)
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ def _told(alarm: AlarmRow, row: AnomalyRow, policy: Policy) -> AlarmRow:
     if alarm.notified_ms is not None:
         return alarm
     recent = [ordinal for ordinal in alarm.recent if ordinal > row.ordinal - policy.of]
-    if len(recent) >= policy.fired or row.flags & _RULES:
+    if len(recent) >= policy.fired or row.flags & RULE_BITS:
         return alarm._replace(notified_ms=row.record_ms)
     return alarm
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 SENSOR_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
+# UCUM codes that people write otherwise.
+_UNIT_SHOWN = {"Cel": "°C", "1": ""}
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -71,3 +74,15 @@ def check_catalogue(sensors: tuple[Sensor, ...]) -> tuple[Sensor, ...]:
     if doubled:
         raise ValueError(f"sensor names must be unique; doubled: {', '.join(doubled)}")
     return sensors
+
+
+def number(value: float, sensor: Sensor) -> str:
+    """Return a value as exact as the sensor reports it; four digits where that is not known."""
+    if sensor.resolution <= 0.0:
+        return f"{value:.4g}"
+    return f"{value:.{max(0, math.ceil(-math.log10(sensor.resolution) - 1e-9))}f}"
+
+
+def with_unit(value: float, sensor: Sensor) -> str:
+    """Return a value with its unit, as people write it."""
+    return f"{number(value, sensor)} {_UNIT_SHOWN.get(sensor.unit, sensor.unit)}".rstrip()

@@ -10,8 +10,9 @@ import numpy as np
 
 
 class Flag(IntFlag):
-    """Bits stored with every reading. The rules fire by themselves; INCOMPLETE alone is no anomaly.
+    """Bits stored with every reading, beside those of the rules (`models.scoring.rules`): 16 to 128, and 512 on.
 
+    INCOMPLETE: a value is missing; alone it is no anomaly.
     EXEMPT: it would have been flagged, and looks like what people called false alarms.
     """
 
@@ -19,15 +20,8 @@ class Flag(IntFlag):
     LATE = 2
     WARMING_UP = 4
     INCOMPLETE = 8
-    IMPLAUSIBLE = 16
-    STUCK = 32
-    MISSING = 64
-    GAP = 128
     EXEMPT = 256
 
-
-# How far beyond the limit a firing rule counts, as a multiple of the limit. Impossible-looking values come first.
-RULES: dict[Flag, float] = {Flag.IMPLAUSIBLE: 5.0, Flag.STUCK: 2.0, Flag.MISSING: 2.0, Flag.GAP: 1.5}
 
 _CLASSES = ((75.0, "critical"), (50.0, "major"), (25.0, "minor"), (3.0, "warning"))
 
@@ -73,8 +67,3 @@ def severity_of(ratio: np.ndarray, flagged: np.ndarray) -> np.ndarray:
 def severity_class(severity: float) -> str:
     """Name a severity as the HTTP contract does."""
     return next((name for least, name in _CLASSES if severity >= least), "low")
-
-
-def rules_of(flags: int) -> list[str]:
-    """Names of the rules that fired, lower case."""
-    return [str(rule.name).lower() for rule in RULES if flags & rule]

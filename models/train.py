@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 def _train(options: argparse.Namespace, settings: Settings, registry: Registry, opened: float) -> int:
     # Imported here: --if-no-champion, which every start runs, need not wait for them.
     from models.evaluation.recorded_history import read_history
-    from models.kernels.statistics_kernel import LEVEL
+    from models.kernels.columns import LEVEL
     from models.training.train_steps import fit, register
 
     prior = None if options.prior is None else Prior.from_bytes(options.prior.read_bytes())

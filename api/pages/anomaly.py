@@ -14,7 +14,8 @@ from api.pages.words import NOTHING, label, number, unit_shown
 from api.services.context import Context
 from core.errors import NotFound
 from core.sensors import Sensor
-from core.verdict import Flag, rules_of
+from core.verdict import Flag
+from models.scoring.rules import RULES
 from storage.driver.session import Store
 from storage.tables import anomalies
 from storage.tables.anomalies import AnomalyRow
@@ -27,13 +28,6 @@ FEEDBACK = (
 )
 WIDTH, EDGE = 400.0, 12.0
 """Of the drawing that puts a value beside its band, in its own units."""
-
-RULES_SAID = {
-    "implausible": "the value lies outside what this sensor can plausibly measure",
-    "stuck": "the same value came far more often in a row than is usual",
-    "missing": "the value is missing though this sensor usually reports",
-    "gap": "nothing came for much longer than usual before this reading",
-}
 
 
 def anomaly_view(store: Store, text: str, context: Context) -> dict[str, Any]:
@@ -85,7 +79,7 @@ def shown(row: AnomalyRow, sensors: Sequence[Sensor], feedback: FeedbackRow | No
         "judged": judged,
         "witnesses": witnesses,
         "fired": sum(witness["fired"] for witness in witnesses),
-        "rules": [{"name": label(rule), "said": RULES_SAID.get(rule, "")} for rule in rules_of(row.flags)],
+        "rules": [{"name": label(rule.name), "said": rule.meaning} for rule in RULES if row.flags & rule.bit],
         "warming_up": bool(row.flags & Flag.WARMING_UP),
         "late": bool(row.flags & Flag.LATE),
         "version": row.model_version,

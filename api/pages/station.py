@@ -16,7 +16,7 @@ from api.services.context import Context
 from core.sensors import Sensor
 from core.station_groups import StationGroups
 from core.times import DAY_MS, HOUR_MS, MINUTE_MS, floored
-from core.verdict import rules_of
+from models.scoring.rules import rules_of
 from storage.driver.session import Store
 from storage.tables.anomalies import AnomalyRow
 from storage.tables.anomaly_scan import Place, walk_station

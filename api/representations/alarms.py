@@ -15,7 +15,8 @@ from api.representations.common import Answer, PagedAnswer, rounded, time_or_non
 from core.alarm import STATES, Action, State, state_of
 from core.episodes import AGAIN
 from core.peer_comparison import ONE_STATION, UNKNOWN, WHOLE_HALL
-from core.verdict import rules_of, severity_class
+from core.verdict import severity_class
+from models.scoring.rules import rules_of
 from storage.tables.alarm_actions import ActionRow
 from storage.tables.alarms import ANOMALY, SILENT, AlarmRow
 

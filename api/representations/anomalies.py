@@ -12,7 +12,8 @@ from api.http.times import rfc3339
 from api.representations import fields
 from api.representations.common import Answer, Model, PagedAnswer, nullable, ref, rounded
 from core.feedback import VERDICTS
-from core.verdict import Flag, rules_of, severity_class
+from core.verdict import Flag, severity_class
+from models.scoring.rules import rules_of
 from storage.tables.anomalies import AnomalyRow
 from storage.tables.feedback import FeedbackRow
 

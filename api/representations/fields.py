@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from core.reading import STATION_ID
-from core.verdict import RULES
+from models.scoring.rules import RULES
 
 
 def about(text: str) -> Meta:
@@ -29,7 +29,7 @@ TEXT: dict[str, Any] = {"type": "string"}
 Count = Annotated[int, Meta(ge=0)]
 Severity = Annotated[float, Meta(ge=0, le=100)]
 SeverityClass = Annotated[str, one_of("critical", "major", "minor", "warning", "low")]
-Rule = Annotated[str, one_of(*sorted(str(rule.name).lower() for rule in RULES))]
+Rule = Annotated[str, one_of(*sorted(rule.name for rule in RULES))]
 Time = Annotated[
     str,
     Meta(

@@ -12,7 +12,8 @@ from api.representations import fields
 from api.representations.common import Answer, PagedAnswer, either, rounded
 from core.sensors import Sensor
 from core.station_silence import is_silent
-from core.verdict import Flag, rules_of
+from core.verdict import Flag
+from models.scoring.rules import rules_of
 from storage.tables.minutes import MinuteRow
 from storage.tables.minutes import SensorMinute as StoredMinute
 from storage.tables.readings import ReadingRow

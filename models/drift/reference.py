@@ -21,6 +21,7 @@ from models.scoring.detector import Detector
 from models.scoring.feature_block import PRESENT, Blocks
 from models.scoring.feature_samples import Samples, fair_share
 from models.scoring.features import FEATURES, features
+from models.scoring.rules import IMPLAUSIBLE
 
 SAMPLE_ROWS = 8192  # 340 for each hour of the day; 250 KB
 MOST_STATIONS = 4096
@@ -30,7 +31,7 @@ SCORE = "score"
 # moves by itself: checks without any drift fired nine times in ten on stations of 2,000 readings.
 MATURE_MS, MATURE_READINGS = 3 * 86_400_000, 20_000
 _FORMAT = 1
-_UNUSUAL = Flag.ANOMALY | Flag.IMPLAUSIBLE
+_UNUSUAL = Flag.ANOMALY | IMPLAUSIBLE.bit
 
 
 def comparable(flags: np.ndarray) -> np.ndarray:

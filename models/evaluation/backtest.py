@@ -13,11 +13,12 @@ import numpy as np
 
 from core.errors import StationwatchError
 from core.sensors import RESERVED_NAMES, SENSOR_NAME, Sensor
-from core.verdict import RULES, Flag, score_of, severity_of
+from core.verdict import Flag, score_of, severity_of
 from models.scoring.detector import Detector, Spec
 from models.scoring.features import FEATURES
 from models.scoring.history import History
 from models.scoring.isolation_forest import PackedForest
+from models.scoring.rules import IMPLAUSIBLE
 from models.scoring.shard_state import ShardState
 from models.scoring.station_prior import Prior, neutral_prior
 from models.training.fit import fit_detector, fit_prior
@@ -272,10 +273,10 @@ def _impossible(history: History, sensors: tuple[Sensor, ...]) -> np.ndarray:
 
 def _condemn(judged: _Judged, impossible: np.ndarray) -> None:
     """Flag what the state never sees."""
-    ratio = np.full(int(impossible.sum()), RULES[Flag.IMPLAUSIBLE])
+    ratio = np.full(int(impossible.sum()), IMPLAUSIBLE.ratio)
     judged.score[impossible] = score_of(ratio)
     judged.severity[impossible] = severity_of(ratio, ratio > 1.0)
-    judged.flags[impossible] = Flag.ANOMALY | Flag.IMPLAUSIBLE
+    judged.flags[impossible] = Flag.ANOMALY | IMPLAUSIBLE.bit
 
 
 def _late_note(late: np.ndarray) -> list[str]:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import StationwatchError
-from core.verdict import rules_of
 from models.evaluation.backtest import STATES, Backtest
 from models.evaluation.recorded_history import Recorded
+from models.scoring.rules import rules_of
 
 SUFFIXES = (".csv", ".parquet")
 _CHUNK = 65_536

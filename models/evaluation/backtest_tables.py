@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.episodes import episodes
-from core.verdict import RULES
 from models.evaluation.backtest import DUPLICATE, TRAINING, Backtest
 from models.evaluation.evaluation import MARGIN, Labels, Outcome, evaluate
 from models.evaluation.scored_rows import Rows, Scored
 from models.kernels.alarm_budget import episodes_per_day
 from models.scoring.history import History
+from models.scoring.rules import RULE_BITS, RULES
 
 _DAY = 86_400.0
 
@@ -163,8 +163,8 @@ def _clean(rows: Rows, labels: Labels) -> np.ndarray:
 
 def _rules(result: Backtest, rows: np.ndarray) -> dict[str, int]:
     flags, flagged = result.flags[rows], result.flagged[rows]
-    counts = {str(rule.name).lower(): int(((flags & rule) != 0).sum()) for rule in RULES}
-    by_rule = (flags & sum(RULES)) != 0
+    counts = {rule.name: int(((flags & rule.bit) != 0).sum()) for rule in RULES}
+    by_rule = (flags & RULE_BITS) != 0
     counts["witnesses or forest alone"] = int((flagged & ~by_rule).sum())
     return counts
 

@@ -8,12 +8,13 @@ How often it is right, and what right means: docs/explanations.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from models.explanation.sensor_findings import Finding, Findings
+from models.scoring.rules import Facts, Rule
 
 Hint = Literal["sensor_fault", "process", "environment", "unknown"]
-HINTS: Final = ("sensor_fault", "process", "environment", "unknown")
+HINTS: Final[tuple[Hint, ...]] = ("sensor_fault", "process", "environment", "unknown")
 # The share of the leading departure, and of a limit, from which another sensor counts as departing with it. Chosen on
 # simulated plants (benchmarks/explanations.py).
 _TOGETHER, _AT_LEAST = 0.35, 0.5
@@ -22,10 +23,11 @@ _RESTLESS = 0.8
 
 
 class Cause(NamedTuple):
-    """What probably happened, and what says so."""
+    """What probably happened, what says so, and what to do where the table of actions has no answer."""
 
     hint: Hint
     evidence: str
+    action: str = ""
 
 
 def cause_of(found: Findings, surroundings: Collection[str]) -> Cause:
@@ -37,9 +39,11 @@ def cause_of(found: Findings, surroundings: Collection[str]) -> Cause:
     """
     if not found.flagged:
         return Cause("unknown", "the reading is not flagged")
-    ruled = _ruled(found)
-    if ruled:
-        return Cause("sensor_fault", ruled)
+    for one in found.sensors:
+        if one.rules:
+            return _ruled(one.rules[0], found.facts(one))
+    if found.rules and not any(one.fired for one in found.sensors):
+        return _ruled(found.rules[0], found.facts(found.leading))
     leading = found.leading
     others = [one for one in found.others if not one.absent]
     together = [one for one in others if one.own >= max(_AT_LEAST, _TOGETHER * leading.own)]
@@ -51,18 +55,9 @@ def cause_of(found: Findings, surroundings: Collection[str]) -> Cause:
     return _alone(leading, others)
 
 
-def _ruled(found: Findings) -> str:
-    """What the rules say, empty where none fires."""
-    for one in found.sensors:
-        if one.implausible:
-            return f"{one.name} is outside its plausible range"
-        if one.stuck:
-            return f"{one.name} has shown one value for {one.run:.0f} readings, {one.run_limit:.0f} are usual at most"
-        if one.missing:
-            return f"{one.name} has been missing {one.missing_run:.0f} times in a row"
-    if found.gap and not any(one.fired for one in found.sensors):
-        return f"nothing arrived for {found.elapsed:.0f} s: the station or its connection"
-    return ""
+def _ruled(rule: Rule, facts: Facts) -> Cause:
+    """What a rule points at."""
+    return Cause(HINTS[HINTS.index(cast(Hint, rule.hint))], rule.evidence(facts), rule.action)
 
 
 def _alone(leading: Finding, others: list[Finding]) -> Cause:

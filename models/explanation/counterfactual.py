@@ -17,7 +17,7 @@ import numpy as np
 
 from core.sensors import Sensor
 from models.explanation.sensor_findings import OWN
-from models.kernels.statistics_kernel import CROSS_BAND, CROSS_LEVEL, INNOVATION
+from models.kernels.columns import CROSS_BAND, CROSS_LEVEL, INNOVATION
 from models.scoring.detector import Detector
 from models.scoring.feature_block import COMMON, IMPLAUSIBLE, PER_SENSOR, PRESENT, SENSOR_WIDTH, Blocks
 

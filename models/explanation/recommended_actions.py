@@ -38,12 +38,12 @@ class Actions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     surroundings: tuple[str, ...]
     actions: tuple[Action, ...]
 
-    def recommended(self, sensor: str, direction: str, hint: str) -> str:
-        """Return what to do, `NONE` where the table has no answer."""
+    def recommended(self, sensor: str, direction: str, hint: str, default: str = "") -> str:
+        """Return what to do; the default, else `NONE`, where the table has no answer."""
         for row in self.actions:
             if row.sensor in (sensor, "*") and row.direction in (direction, "*") and row.hint in (hint, "*"):
                 return row.text
-        return NONE
+        return default or NONE
 
 
 def read_actions(data: bytes, name: str = "actions.json") -> Actions:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from core.sensors import Sensor
-from models.kernels.statistics_kernel import CROSS_BAND, CROSS_LEVEL, LEVEL, NOISE
+from models.kernels.columns import CROSS_BAND, CROSS_LEVEL, LEVEL, NOISE
 from models.scoring.detector import Detector
-from models.scoring.feature_block import IMPLAUSIBLE, MISSING, WITNESSES, Blocks
+from models.scoring.feature_block import MISSING, WITNESSES, Blocks
+from models.scoring.rules import RULES, SENSOR, Facts, Rule
 
 # What looks at one sensor alone, and at how far it is, not how restless.
 OWN = tuple(place for place in range(len(WITNESSES)) if place not in (NOISE, CROSS_BAND, CROSS_LEVEL))
@@ -23,7 +24,8 @@ class Finding(NamedTuple):
         sensor: from the catalogue.
         share: its contribution.
         actual, typical, lower, upper: sensor units, NaN where not known.
-        implausible, missing, stuck: whether the rule fires on it; `absent` whether this value is missing.
+        absent: whether this value is missing.
+        rules: that fire on it, in the order of the table.
         run, run_limit, missing_run, missing_limit: readings.
         own: the largest |ratio| / k of the witnesses that look at this sensor's values alone.
         above: whether that witness saw it too high.
@@ -40,9 +42,7 @@ class Finding(NamedTuple):
     lower: float
     upper: float
     absent: bool
-    implausible: bool
-    missing: bool
-    stuck: bool
+    rules: tuple[Rule, ...]
     run: float
     run_limit: float
     missing_run: float
@@ -66,13 +66,14 @@ class Findings(NamedTuple):
     Args:
         sensors: in the catalogue's order.
         flagged: whether the reading is.
-        gap: whether the reading came too late after the one before, `elapsed` s; `gap_limit` s were allowed.
+        rules: of the station, that fire.
+        elapsed, gap_limit: s since the reading before, and s that were allowed.
         lasting: mean of the largest |ratio| over the last readings.
     """
 
     sensors: list[Finding]
     flagged: bool
-    gap: bool
+    rules: tuple[Rule, ...]
     elapsed: float
     gap_limit: float
     lasting: float
@@ -81,6 +82,11 @@ class Findings(NamedTuple):
     def leading(self) -> Finding:
         """The sensor with the largest contribution."""
         return max(self.sensors, key=lambda finding: finding.share)
+
+    def facts(self, one: Finding) -> Facts:
+        """What a rule's words are made from."""
+        runs = (one.run, one.run_limit, one.missing_run, one.missing_limit)
+        return Facts(one.sensor, one.actual, *runs, self.elapsed, self.gap_limit)
 
     @property
     def others(self) -> list[Finding]:
@@ -94,8 +100,8 @@ def findings_of(
     """Read n blocks; `flagged` (n,) bool, `shares` (n, n_sensors)."""
     per_sensor = _columns(detector, blocks, shares)
     elapsed, gap_limit, lasting = (blocks.common(name) for name in ("elapsed", "gap_limit", "lasting"))
-    common = (flagged, elapsed > gap_limit, elapsed, gap_limit, lasting)
-    whole = zip(per_sensor, *(column.tolist() for column in common), strict=True)
+    common = (column.tolist() for column in (elapsed, gap_limit, lasting))
+    whole = zip(per_sensor, flagged.tolist(), _fired_on_stations(blocks), *common, strict=True)
     return [
         Findings([Finding(sensor, *row) for sensor, row in zip(catalogue, rows, strict=True)], *rest)
         for rows, *rest in whole
@@ -112,8 +118,7 @@ def _columns(detector: Detector, blocks: Blocks, shares: np.ndarray) -> list[lis
     run_limit, missing_limit = blocks.per_sensor("run_limit"), blocks.per_sensor("missing_limit")
     columns = (
         shares, *(blocks.per_sensor(name) for name in ("value", "typical", "lower", "upper")),
-        quality == MISSING, quality == IMPLAUSIBLE, missing_run > missing_limit, run > run_limit,
-        run, run_limit, missing_run, missing_limit,
+        quality == MISSING, _fired_on_sensors(blocks), run, run_limit, missing_run, missing_limit,
         own.max(axis=2), np.take_along_axis(signed[:, :, OWN], strongest, axis=2)[..., 0] > 0.0,
         ratio[:, :, LEVEL], np.copysign(ratio[:, :, NOISE], signed[:, :, NOISE]),
         np.maximum(ratio[:, :, CROSS_BAND], ratio[:, :, CROSS_LEVEL]),
@@ -122,3 +127,24 @@ def _columns(detector: Detector, blocks: Blocks, shares: np.ndarray) -> list[lis
     by_sensor = [[column[:, sensor].tolist() for column in columns] for sensor in range(len(blocks.sensors))]
     per_sensor = [list(zip(*one, strict=True)) for one in by_sensor]
     return [list(row) for row in zip(*per_sensor, strict=True)]
+
+
+def _fired_on_sensors(blocks: Blocks) -> np.ndarray:
+    """The rules that fire on each sensor, (n, n_sensors) of tuples."""
+    return _tuples(
+        {rule: rule.fires(blocks) for rule in RULES if rule.scope == SENSOR}, (len(blocks), len(blocks.sensors))
+    )
+
+
+def _fired_on_stations(blocks: Blocks) -> list[tuple[Rule, ...]]:
+    """The rules of the station that fire, one tuple a reading."""
+    return list(_tuples({rule: rule.fires(blocks) for rule in RULES if rule.scope != SENSOR}, (len(blocks),)))
+
+
+def _tuples(fired: dict[Rule, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    found = np.empty(shape, object)
+    found.fill(())
+    for rule, where in fired.items():
+        for place in zip(*np.nonzero(where), strict=True):
+            found[place] = (*found[place], rule)
+    return found

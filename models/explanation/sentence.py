@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from core.sensors import Sensor
+from core.sensors import number, with_unit
 from models.explanation.cause import listed
 from models.explanation.sensor_findings import Finding, Findings
 from models.kernels.statistics_kernel import _LASTING_MOST, _LASTING_TAU
+from models.scoring.rules import readings
 
-_UNIT_SHOWN = {"Cel": "°C", "1": ""}
 # A station's mean of its largest ratio stays below this on normal readings.
 _USUAL_LASTING = 0.6
 _WORTH_TELLING = 5
@@ -18,31 +18,21 @@ _WORTH_TELLING = 5
 def sentence(found: Findings) -> str:
     """Tell what the findings of a reading are."""
     leading = found.leading
-    if found.gap and not (_ruled(leading) or leading.fired):
-        told = f"Nothing arrived for {found.elapsed:.0f} s ({found.gap_limit:.0f} s are usual at most)"
-        return f"{told}; {_others(found.sensors)}."
-    as_a_whole = found.flagged and not any(one.fired or _ruled(one) for one in found.sensors)
+    if found.rules and not (leading.rules or leading.fired):
+        return f"{found.rules[0].sentence(found.facts(leading))}; {_others(found.sensors)}."
+    as_a_whole = found.flagged and not any(one.fired or one.rules for one in found.sensors)
     begin = f"Only the whole is unusual, most of all {leading.name}:" if as_a_whole else leading.name.capitalize()
-    told = f"{begin} {_about(leading)}{_since(found)}"
+    told = f"{begin} {_about(leading, found)}{_since(found)}"
     others = _others(found.others)
     return f"{told}; {others}." if others else f"{told}."
 
 
-def _ruled(one: Finding) -> bool:
-    return one.implausible or one.stuck or one.missing
-
-
-def _about(one: Finding) -> str:
+def _about(one: Finding, found: Findings) -> str:
     """What is odd about the leading sensor, behind its name."""
-    value = shown(one.actual, one.sensor)
+    if one.rules:
+        return one.rules[0].sentence(found.facts(one))
     if one.absent:
-        usual = f" ({one.missing_limit:.0f} are usual at most)" if one.missing and one.missing_limit else ""
-        return f"is missing, for {readings(one.missing_run)}{usual}"
-    if one.implausible:
-        low, high = (number(bound, one.sensor) for bound in one.sensor.plausible)
-        return f"{value} is outside its plausible range ({low} to {high})"
-    if one.stuck:
-        return f"has shown {value} for {readings(one.run)} in a row ({one.run_limit:.0f} are usual at most)"
+        return f"is missing, for {readings(one.missing_run)}"
     distance = _distance(one)
     noise = abs(one.noise)
     if noise > 1.0 and noise >= max(one.own, one.cross):
@@ -55,7 +45,7 @@ def _about(one: Finding) -> str:
 
 
 def _distance(one: Finding) -> str:
-    value = shown(one.actual, one.sensor)
+    value = with_unit(one.actual, one.sensor)
     if math.isnan(one.typical) or math.isnan(one.lower):
         return f"{value}, its typical value is not known yet"
     off, typical, lower, upper = (
@@ -68,7 +58,7 @@ def _distance(one: Finding) -> str:
 def _since(found: Findings) -> str:
     """For how long, where it is known and not said already."""
     leading, least = found.leading, at_least(found.lasting)
-    if leading.absent or leading.stuck or least < _WORTH_TELLING:
+    if leading.absent or any(rule.says_how_long for rule in leading.rules) or least < _WORTH_TELLING:
         return ""
     return f", for at least {least} readings"
 
@@ -83,26 +73,9 @@ def at_least(lasting: float) -> int:
 
 
 def _others(others: list[Finding]) -> str:
-    normal = [one.name for one in others if not (one.fired or one.absent or _ruled(one))]
-    odd = [one.name for one in others if (one.fired or _ruled(one)) and not one.absent]
+    normal = [one.name for one in others if not (one.fired or one.absent or one.rules)]
+    odd = [one.name for one in others if (one.fired or one.rules) and not one.absent]
     absent = [one.name for one in others if one.absent]
     parts = [f"{listed(odd)} {'departs' if len(odd) == 1 else 'depart'} too" if odd else ""]
     parts += [f"{listed(normal)} normal" if normal else "", f"{listed(absent)} missing" if absent else ""]
     return ", ".join(part for part in parts if part)
-
-
-def readings(count: float) -> str:
-    """A number of readings."""
-    return "1 reading" if count == 1 else f"{count:.0f} readings"
-
-
-def shown(value: float, sensor: Sensor) -> str:
-    """A value with its unit."""
-    return f"{number(value, sensor)} {_UNIT_SHOWN.get(sensor.unit, sensor.unit)}".rstrip()
-
-
-def number(value: float, sensor: Sensor) -> str:
-    """A value as exact as the sensor reports it; four digits where that is not known."""
-    if sensor.resolution <= 0.0:
-        return f"{value:.4g}"
-    return f"{value:.{max(0, math.ceil(-math.log10(sensor.resolution) - 1e-9))}f}"

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from core.sensors import Sensor
-from core.verdict import Verdicts, rules_of
+from core.verdict import Verdicts
 from models.explanation.cause import cause_of
 from models.explanation.contributions import contributions
 from models.explanation.recommended_actions import Actions, reviewed_actions
@@ -22,6 +22,7 @@ from models.explanation.sensor_findings import Finding, findings_of
 from models.explanation.sentence import sentence
 from models.scoring.detector import Detector
 from models.scoring.feature_block import WITNESSES, Blocks
+from models.scoring.rules import rules_of
 
 _DIGITS = 4  # of shares and ratios
 
@@ -68,7 +69,7 @@ def verdict_documents(
             "rules": rules_of(int(verdicts.flags[row])),
             "explanation": sentence(reading),
             "cause": {"hint": cause.hint, "evidence": cause.evidence},
-            "action": {"text": table.recommended(leading.sensor.name, direction(leading), cause.hint)},
+            "action": {"text": table.recommended(leading.sensor.name, direction(leading), cause.hint, cause.action)},
             "p_value": float(f"{detector.p_value(float(verdicts.score[row])):.3g}"),
         }
         documents.append(encode(document))

@@ -1,6 +1,6 @@
-"""The compiled passes over blocks: the forest's features, and what witnesses and rules say.
+"""The compiled passes over blocks: the forest's features, and what the witnesses say.
 
-Ratios are divided as float64, runs as the float32 that they are. `detector.py` puts a verdict together.
+Ratios are divided as float64. `detector.py` puts a verdict together; the rules are in `models.scoring.rules`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.kernels.jit import compiled
-from models.kernels.statistics_kernel import (
+from models.kernels.columns import (
     COMMON,
-    IMPLAUSIBLE,
     LEVEL,
     MISSING,
     N_COMMON,
@@ -22,23 +20,16 @@ from models.kernels.statistics_kernel import (
     PER_SENSOR,
     SENSOR_WIDTH,
 )
+from models.kernels.jit import compiled
 
-_LATE, _ELAPSED, _GAP_LIMIT, _LASTING = (COMMON.index(name) for name in ("late", "elapsed", "gap_limit", "lasting"))
-_VALUE, _QUALITY, _WEIGHT, _RUN, _RUN_LIMIT, _MISSING_RUN, _MISSING_LIMIT = (
-    PER_SENSOR.index(name)
-    for name in ("value", "quality", "weight", "run", "run_limit", "missing_run", "missing_limit")
-)
-_ONE = np.float32(1.0)
+_LATE, _LASTING = COMMON.index("late"), COMMON.index("lasting")
+_VALUE, _QUALITY, _WEIGHT = (PER_SENSOR.index(name) for name in ("value", "quality", "weight"))
 WARM_WEIGHT = 0.5  # below it a station counts as warming up
 
 
 class Bits(NamedTuple):
     """Values of `verdict.Flag`."""
 
-    implausible: int
-    stuck: int
-    missing: int
-    gap: int
     incomplete: int
     late: int
     warming_up: int
@@ -79,22 +70,21 @@ def largest_ratios(rows: np.ndarray, centre: np.ndarray, reach: np.ndarray, far:
 
 
 @compiled()
-def witnesses_and_rules(
+def read_witnesses(
     rows: np.ndarray, factors: np.ndarray, bits: Bits, ratio: np.ndarray, flags: np.ndarray, fired: np.ndarray
 ) -> None:
-    """Write what the witnesses and the rules say of each block.
+    """Write what the witnesses say of each block.
 
     Args:
         rows: (n, block_width) float32, see `Blocks.whole`.
         factors: (n_sensors, N_WITNESSES) float64, k of each witness.
         bits: of `flags`.
-        ratio: (n,) float64; filled with the largest |ratio| / k, or how near a rule is to being broken if that is more.
-        flags: (n,) int32, zeros; filled with those of `bits`.
+        ratio: (n,) float64; filled with the largest |ratio| / k.
+        flags: (n,) int32; those of `bits` are added.
         fired: (n,) bool, False; filled with whether a witness is beyond its h.
     """
     for n in range(len(rows)):
         row, most, weight = rows[n], 0.0, np.float32(0.0)
-        near = np.float32(0.0)
         for sensor in range(len(factors)):
             cell = row[N_COMMON + sensor * SENSOR_WIDTH : N_COMMON + (sensor + 1) * SENSOR_WIDTH]
             for witness in range(N_WITNESSES):
@@ -102,19 +92,10 @@ def witnesses_and_rules(
                 most = _larger(size, most)
                 if size > cell[N_PER_SENSOR + 2 * witness + 1]:
                     fired[n] = True
-            near = max(near, cell[_RUN] / cell[_RUN_LIMIT], cell[_MISSING_RUN] / (cell[_MISSING_LIMIT] + _ONE))
             weight = max(weight, cell[_WEIGHT])
-            if cell[_QUALITY] == IMPLAUSIBLE:
-                flags[n] |= bits.implausible
-            elif cell[_QUALITY] == MISSING:
+            if cell[_QUALITY] == MISSING:
                 flags[n] |= bits.incomplete
-            if cell[_RUN] > cell[_RUN_LIMIT]:
-                flags[n] |= bits.stuck
-            if cell[_MISSING_RUN] > cell[_MISSING_LIMIT]:
-                flags[n] |= bits.missing
-        ratio[n] = _larger(most, np.float64(min(near, _ONE)))
-        if row[_ELAPSED] > row[_GAP_LIMIT]:
-            flags[n] |= bits.gap
+        ratio[n] = most
         if row[_LATE] > 0:
             flags[n] |= bits.late
         if weight < WARM_WEIGHT:

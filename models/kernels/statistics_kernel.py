@@ -17,15 +17,26 @@ from typing import NamedTuple
 import numpy as np
 
 from models.kernels.alarm_budget import episodes_per_day
+from models.kernels.columns import (
+    BAND_12,
+    BAND_48,
+    CROSS_BAND,
+    CROSS_LEVEL,
+    IMPLAUSIBLE,
+    INNOVATION,
+    LEVEL,
+    LEVEL_48,
+    MISSING,
+    N_COMMON,
+    N_PER_SENSOR,
+    N_WITNESSES,
+    NOISE,
+    PRESENT,
+    SENSOR_WIDTH,
+)
 from models.kernels.jit import compiled
 
 # --- witnesses ------------------------------------------------------------------------------------------------------
-WITNESSES = (
-    "innovation", "band_12", "band_48", "level", "level_12", "level_48", "level_192", "noise", "cross_band",
-    "cross_level",
-)  # fmt: skip
-INNOVATION, BAND_12, BAND_48, LEVEL, LEVEL_12, LEVEL_48, LEVEL_192, NOISE, CROSS_BAND, CROSS_LEVEL = range(10)
-N_WITNESSES = 10
 # How many readings one excursion of a witness lasts: it is as many times rarer than its readings beyond a limit.
 CLUSTERS = (1.0, 6.0, 24.0, 2.0, 6.0, 20.0, 60.0, 6.0, 6.0, 20.0)
 _LOG_CLUSTERS = tuple(math.log(cluster) for cluster in CLUSTERS)
@@ -62,18 +73,6 @@ NEXT_MEAN = N_WITNESSES
 REST, DAILY, CYCLE, STEP, AT_CADENCE = (NEXT_MEAN + 4 + place for place in range(5))
 REACH = AT_CADENCE + 1
 MATRIX = REACH + N_WITNESSES
-
-# --- columns of the block -------------------------------------------------------------------------------------------
-COMMON = ("ordinal", "late", "elapsed", "gap_limit", "lasting")
-PER_SENSOR = (
-    "value", "quality", "weight", "typical", "spread", "lower", "upper", "run", "run_limit", "missing_run",
-    "missing_limit",
-)  # fmt: skip
-PER_WITNESS = ("ratio", "h")
-N_COMMON = len(COMMON)
-N_PER_SENSOR = len(PER_SENSOR)
-SENSOR_WIDTH = N_PER_SENSOR + N_WITNESSES * len(PER_WITNESS)
-PRESENT, MISSING, IMPLAUSIBLE = 0.0, 1.0, 2.0
 
 # --- constants of the recipe ----------------------------------------------------------------------------------------
 MAX_DC = 50.0

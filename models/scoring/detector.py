@@ -10,13 +10,14 @@ import msgspec
 import numpy as np
 
 from core.errors import ArtefactRefused
-from core.verdict import RULES, Flag, Verdicts, score_of, severity_of
-from models.kernels.scoring_kernel import Bits, witnesses_and_rules
+from core.verdict import Flag, Verdicts, score_of, severity_of
+from models.kernels.scoring_kernel import Bits, read_witnesses
 from models.kernels.statistics_kernel import TAIL
 from models.scoring.exemptions import Exemptions
 from models.scoring.feature_block import WITNESSES, Blocks
 from models.scoring.features import FEATURES, Reference, features
 from models.scoring.isolation_forest import PackedForest
+from models.scoring.rules import RULE_BITS, RULES, apply_rules
 
 # Shares of training readings with a higher score, at which the score is kept.
 CALIBRATION = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05, TAIL)
@@ -115,9 +116,9 @@ class Detector:
         fired = forest > self.spec.forest_threshold
         said, flags, beyond = said_of(blocks, self._factors(blocks.sensors))
         ratio, fired = np.maximum(ratio, said), fired | beyond
-        for rule, stated in RULES.items():
-            ratio = np.where(flags & rule, np.maximum(ratio, stated), ratio)
-        fired |= (flags & sum(RULES)) != 0
+        for rule in RULES:
+            ratio = np.where(flags & rule.bit, np.maximum(ratio, rule.ratio), ratio)
+        fired |= (flags & RULE_BITS) != 0
         if self.spec.exemptions is not None and stations is not None:
             exempt = self._exempt(blocks, stations, flags, np.flatnonzero(fired))
             fired[exempt] = False
@@ -128,7 +129,7 @@ class Detector:
     def _exempt(self, blocks: Blocks, stations: Sequence[str], flags: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return those of the rows that look like what people called false alarms."""
         names = [stations[row] for row in rows.tolist()]
-        rules = flags[rows] & sum(RULES)
+        rules = flags[rows] & RULE_BITS
         covered = self.spec.exemptions.covers(blocks.take(rows), names, rules) if self.spec.exemptions else ()
         return rows[np.asarray(covered, bool)]
 
@@ -192,7 +193,7 @@ def said_of(blocks: Blocks, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray
         (n,) float64 largest |ratio| / k, or how near a rule is to being broken; (n,) int32 flags without ANOMALY and
         EXEMPT; (n,) bool whether a witness fires.
     """
-    n = len(blocks)
-    ratio, flags, fired = np.zeros(n), np.zeros(n, np.int32), np.zeros(n, np.bool_)
-    witnesses_and_rules(blocks.whole(), factors, _BITS, ratio, flags, fired)
-    return ratio, flags, fired
+    flags, nearest = apply_rules(blocks)
+    ratio, fired = np.zeros(len(blocks)), np.zeros(len(blocks), np.bool_)
+    read_witnesses(blocks.whole(), factors, _BITS, ratio, flags, fired)
+    return np.maximum(ratio, nearest), flags, fired

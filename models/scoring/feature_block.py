@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import ArtefactRefused
-from models.kernels.statistics_kernel import (
+from models.kernels.columns import (
     COMMON,
     IMPLAUSIBLE,
     MISSING,

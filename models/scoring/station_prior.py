@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from core.errors import ArtefactRefused
-from models.kernels.statistics_kernel import CROSS_BAND, N_CROSSED, N_WITNESSES
+from models.kernels.columns import CROSS_BAND, N_WITNESSES
+from models.kernels.statistics_kernel import N_CROSSED
 
 _FORMAT = "stationwatch-prior-3"
 _POSITIVE = ("floor", "run_limit", "tail_start", "tail_excess")

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.feedback import FALSE_POSITIVE, TRUE_POSITIVE
-from core.verdict import RULES, Flag
 from models.scoring.exemptions import Exemptions, distances, look_of
 from models.scoring.feature_block import Blocks
+from models.scoring.rules import RULE_BITS, RULES
 
 _PAUSE_MS = 3_600_000  # labels of a station farther apart are of another episode
 _SUPPORT = 1  # other labels that must look the same: a slip of the hand exempts nothing
 _RADIUS_SHARE = 0.97
 _RADII = (0.2, 0.7)  # logs: a factor of 1.2 at least, of 2 at most
 _MOST_LOOKS = 512
-_NEVER_EXEMPT = int(Flag.IMPLAUSIBLE)
+_NEVER_EXEMPT = sum(rule.bit for rule in RULES if not rule.exempting)
 _MOST_LABELS = 4000
 
 
@@ -81,7 +81,7 @@ def learn_exemptions(labels: Labels) -> Exemptions | None:
     kept = _thinned(np.flatnonzero((support >= _SUPPORT) & (radius > 0.0)), apart, radius, names)
     if not len(kept):
         return None
-    rules = (false.flags[rows] & sum(RULES)).astype(int)
+    rules = (false.flags[rows] & RULE_BITS).astype(int)
     return Exemptions(
         sensors=false.blocks.sensors,
         stations=tuple(str(names[row]) for row in kept.tolist()),

@@ -17,11 +17,12 @@ from models.kernels.scoring_kernel import WARM_WEIGHT
 from models.kernels.state_kernel import ACCEPTED
 from models.kernels.statistics_kernel import Recipe
 from models.scoring.detector import CALIBRATION, Detector, Spec
-from models.scoring.feature_block import IMPLAUSIBLE, PRESENT, Blocks
+from models.scoring.feature_block import PRESENT, Blocks
 from models.scoring.feature_samples import Samples
 from models.scoring.features import FAR, FEATURES, Reference, features
 from models.scoring.history import History, steps
 from models.scoring.isolation_forest import PackedForest
+from models.scoring.rules import RULES, SENSOR
 from models.scoring.station_prior import Prior
 from models.training.fit_prior import (
     first_guess,
@@ -270,10 +271,11 @@ def _shown(history: History, sensors: tuple[Sensor, ...], prior: Prior, referenc
 
 def _unremarkable(blocks: Blocks) -> np.ndarray:
     """Whether a reading is plausible and neither a rule nor a statistical witness fires on it, (n,) bool."""
-    good = (blocks.per_sensor("quality") != IMPLAUSIBLE).all(axis=1)
-    good &= (blocks.per_sensor("quality") == PRESENT).any(axis=1)
-    good &= (blocks.per_sensor("missing_run") <= blocks.per_sensor("missing_limit")).all(axis=1)
-    good &= (blocks.per_sensor("run") <= blocks.per_sensor("run_limit")).all(axis=1)
+    good = (blocks.per_sensor("quality") == PRESENT).any(axis=1)
+    for rule in RULES:
+        # A gap says nothing of the values; the history that trains has many.
+        if rule.scope == SENSOR:
+            good &= ~rule.fires(blocks).any(axis=1)
     good &= (np.abs(blocks.witnesses("ratio")) <= 1.0).all(axis=(1, 2))
     return np.asarray(good)
 

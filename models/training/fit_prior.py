@@ -9,21 +9,9 @@ import numpy as np
 
 from core.errors import StationwatchError
 from core.sensors import Sensor
+from models.kernels.columns import CROSS_BAND, CROSS_LEVEL, INNOVATION, N_WITNESSES, NOISE, PRESENT
 from models.kernels.state_kernel import ACCEPTED
-from models.kernels.statistics_kernel import (
-    ABS_TO_SIGMA,
-    CLUSTERS,
-    COUNT,
-    CROSS_BAND,
-    CROSS_LEVEL,
-    INNOVATION,
-    N_WITNESSES,
-    NOISE,
-    PRESENT,
-    SPREAD,
-    YOUNG,
-    Recipe,
-)
+from models.kernels.statistics_kernel import ABS_TO_SIGMA, CLUSTERS, COUNT, SPREAD, YOUNG, Recipe
 from models.scoring.history import History
 from models.scoring.shard_state import ShardState
 from models.scoring.station_prior import Prior, neutral_prior

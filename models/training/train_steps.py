@@ -11,7 +11,7 @@ import numpy as np
 
 from core.sensors import Sensor
 from models.drift.reference import make_reference
-from models.kernels.statistics_kernel import LEVEL
+from models.kernels.columns import LEVEL
 from models.registry.registry import Registry, Version
 from models.scoring.artefact import pack
 from models.scoring.detector import Detector, Spec

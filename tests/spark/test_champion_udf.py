@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from sklearn.ensemble import IsolationForest
 
 from core.sensors import DEFAULT_SENSORS
-from models.kernels.statistics_kernel import N_WITNESSES
+from models.kernels.columns import N_WITNESSES
 from models.scoring.artefact import LoadedArtefact
 from models.scoring.detector import Detector, Spec
 from models.scoring.features import FEATURES

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from alarms.folding import Fold, Policy, escalated, said
 from core.episodes import GAP, episodes
 from core.verdict import Flag
+from models.scoring.rules import IMPLAUSIBLE, STUCK
 from storage.tables.alarms import AlarmKey, AlarmRow
 from storage.tables.anomalies import AnomalyRow
 from storage.tables.stations import Heard
@@ -69,7 +70,7 @@ steps = st.lists(
         st.integers(0, 2),
         st.sampled_from([0, 0, 0, 1, 2, GAP - 1, GAP, GAP + 25]),
         st.sampled_from([5.0, 40.0, 80.0]),
-        st.sampled_from([1, 1, 1, 1 | int(Flag.STUCK)]),
+        st.sampled_from([1, 1, 1, 1 | STUCK.bit]),
     ),
     max_size=60,
 )
@@ -148,7 +149,7 @@ def test_an_alarm_is_an_episode(drawn: list[tuple[int, int, float, int]]) -> Non
         ([1, 4, 7, 8], 1, 8),
         ([1, 4, 7, 9], 1, None),
         ([1, 2], 1, None),
-        ([1], 1 | int(Flag.IMPLAUSIBLE), 1),
+        ([1], 1 | IMPLAUSIBLE.bit, 1),
         ([1, 2], 1 | int(Flag.LATE), None),
     ],
 )

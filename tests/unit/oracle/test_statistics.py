@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.sensors import Sensor
-from models.kernels.statistics_kernel import COUNT, CROSS_BAND, N_WITNESSES, NOISE
+from models.kernels.columns import CROSS_BAND, N_WITNESSES, NOISE
+from models.kernels.statistics_kernel import COUNT
 from models.scoring.feature_block import Blocks
 from models.scoring.shard_state import Incoming, ShardState
 from models.scoring.station_prior import Prior, neutral_prior

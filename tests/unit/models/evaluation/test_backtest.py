@@ -25,6 +25,7 @@ from models.evaluation.backtest import (
     sensors_of,
 )
 from models.scoring.history import History
+from models.scoring.rules import IMPLAUSIBLE
 from tests.unit.models.histories import START_MS, make_history
 
 SENSORS = sensors_of(("a", "b", "c"))
@@ -227,7 +228,7 @@ def test_values_that_no_sensor_has_are_implausible_and_touch_nothing_else(plant:
     rows = joined(chosen(history, np.arange(1100)), odd, chosen(history, np.arange(1100, 1600)))
     found = judged(rows, np.insert(training, 1100, np.zeros(100, bool)))
     among = slice(1100, 1200)
-    assert (found.flags[among] == Flag.ANOMALY | Flag.IMPLAUSIBLE).all() and (found.state[among] == IMPOSSIBLE).all()
+    assert (found.flags[among] == Flag.ANOMALY | IMPLAUSIBLE.bit).all() and (found.state[among] == IMPOSSIBLE).all()
     assert (found.score[among] > 1.0).all() and (found.severity[among] > 0.0).all()
     np.testing.assert_array_equal(np.delete(found.score, np.arange(1100, 1200)), result.score)
 

@@ -15,10 +15,11 @@ import pytest
 
 from core.reading import Validator
 from core.sensors import DEFAULT_SENSORS
-from core.verdict import Flag, rules_of
+from core.verdict import Flag
 from models.backtest import main
 from models.evaluation.backtest import Model, chosen, first_readings, fitted
 from models.scoring.history import History
+from models.scoring.rules import IMPLAUSIBLE, MISSING, STUCK, rules_of
 from models.scoring.shard_state import ShardState
 from spark_jobs.tasks.activations import Activations
 from spark_jobs.tasks.judged import Sinks
@@ -137,7 +138,7 @@ def test_stream_and_backtest_give_equal_scores_and_verdicts(tmp_path: Path, monk
         assert (said[row]["state"] in ("late", "duplicate")) >= bool(flags & Flag.LATE)
         seen |= flags
     # Else equality would say little.
-    assert seen & Flag.STUCK and seen & Flag.MISSING and seen & Flag.IMPLAUSIBLE and seen & Flag.LATE
+    assert all(seen & rule.bit for rule in (STUCK, MISSING, IMPLAUSIBLE)) and seen & Flag.LATE
 
 
 def history_of_training(history: History, originals: list[int]) -> History:

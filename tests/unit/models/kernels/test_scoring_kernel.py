@@ -11,6 +11,7 @@ from models.scoring.detector import Detector, Spec
 from models.scoring.feature_block import COMMON, PER_SENSOR, PER_WITNESS, SENSOR_WIDTH, WITNESSES, Blocks, block_width
 from models.scoring.features import FAR, FEATURES, Reference, features
 from models.scoring.isolation_forest import PackedForest
+from models.scoring.rules import GAP, IMPLAUSIBLE, MISSING, STUCK
 
 SENSORS = ("temperature", "humidity", "noise")
 N = 3000
@@ -68,14 +69,14 @@ def test_verdicts_follow_from_witnesses_rules_and_forest(blocks: Blocks, factors
     size = detector.witness_ratios(blocks)
     quality, run, missing_run = (blocks.per_sensor(name) for name in ("quality", "run", "missing_run"))
     limits = blocks.per_sensor("run_limit"), blocks.per_sensor("missing_limit")
-    flags = {
-        Flag.IMPLAUSIBLE: (quality == 2).any(axis=1), Flag.STUCK: (run > limits[0]).any(axis=1),
-        Flag.MISSING: (missing_run > limits[1]).any(axis=1),
-        Flag.GAP: blocks.common("elapsed") > blocks.common("gap_limit"),
+    flags: dict[int, np.ndarray] = {
+        IMPLAUSIBLE.bit: (quality == 2).any(axis=1), STUCK.bit: (run > limits[0]).any(axis=1),
+        MISSING.bit: (missing_run > limits[1]).any(axis=1),
+        GAP.bit: blocks.common("elapsed") > blocks.common("gap_limit"),
         Flag.INCOMPLETE: (quality == 1).any(axis=1), Flag.LATE: blocks.common("late") > 0,
         Flag.WARMING_UP: blocks.per_sensor("weight").max(axis=1) < 0.5,
     }  # fmt: skip
-    broken = flags[Flag.IMPLAUSIBLE] | flags[Flag.STUCK] | flags[Flag.MISSING] | flags[Flag.GAP]
+    broken = flags[IMPLAUSIBLE.bit] | flags[STUCK.bit] | flags[MISSING.bit] | flags[GAP.bit]
     beyond = (size > blocks.witnesses("h")).any(axis=(1, 2)) | (found.forest > spec.forest_threshold)
     flags[Flag.ANOMALY] = beyond | broken
     for flag, where in flags.items():
@@ -85,7 +86,7 @@ def test_verdicts_follow_from_witnesses_rules_and_forest(blocks: Blocks, factors
     ratio = np.maximum(ratio, detector.forest_ratio(found.forest))
     near = np.maximum(run / limits[0], missing_run / (limits[1] + 1.0)).max(axis=1)
     ratio = np.maximum(ratio, np.minimum(near, 1.0))
-    for flag, least in ((Flag.IMPLAUSIBLE, 5.0), (Flag.STUCK, 2.0), (Flag.MISSING, 2.0), (Flag.GAP, 1.5)):
+    for flag, least in ((IMPLAUSIBLE.bit, 5.0), (STUCK.bit, 2.0), (MISSING.bit, 2.0), (GAP.bit, 1.5)):
         ratio = np.where(flags[flag], np.maximum(ratio, least), ratio)
     expected = np.where(ratio > 1.0, 1.0 + np.log(np.maximum(ratio, 1.0)), ratio)
     np.testing.assert_allclose(found.score, expected, rtol=1e-15)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.sensors import Sensor
-from models.kernels.statistics_kernel import INNOVATION
+from models.kernels.columns import INNOVATION
 from models.scoring.shard_state import Incoming, ShardState
 from models.training.fit import fit_prior
 from models.training.fit_prior import trust

@@ -9,7 +9,8 @@ import pytest
 
 from core.errors import ArtefactRefused, StateRefused
 from core.sensors import DEFAULT_SENSORS, Sensor
-from models.kernels.statistics_kernel import COUNT, MISSING_RUN, N_WITNESSES, YOUNG, Statistics
+from models.kernels.columns import N_WITNESSES
+from models.kernels.statistics_kernel import COUNT, MISSING_RUN, YOUNG, Statistics
 from models.scoring.feature_block import BLOCK_VERSION, WITNESSES, block_width, pack_row, unpack_rows
 from models.scoring.shard_state import LAYOUT, Incoming, ShardState
 from models.scoring.station_prior import Prior, neutral_prior

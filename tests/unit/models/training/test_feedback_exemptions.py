@@ -20,6 +20,7 @@ from models.scoring.exemptions import Exemptions
 from models.scoring.feature_block import COMMON, PER_SENSOR, SENSOR_WIDTH, WITNESSES, Blocks, block_width
 from models.scoring.features import FEATURES
 from models.scoring.isolation_forest import PackedForest
+from models.scoring.rules import GAP, IMPLAUSIBLE
 from models.training.feedback_exemptions import Labels, learn_exemptions
 from models.training.fit import fit_detector, fit_prior
 from tests.unit.models.histories import make_history
@@ -111,9 +112,9 @@ def test_a_rule_that_did_not_fire_in_the_false_alarms_still_does(detector: Detec
     for blocks in (stuck, implausible, gap):
         assert after.judge(blocks, ["s1"]).is_anomaly.all()
     said = labels(FALSE)
-    both = replace(said, flags=said.flags | Flag.GAP | Flag.IMPLAUSIBLE)
+    both = replace(said, flags=said.flags | GAP.bit | IMPLAUSIBLE.bit)
     assert learn_exemptions(both) is None, "an impossible value is never benign"
-    allowed = with_feedback(detector, replace(said, flags=said.flags | Flag.GAP))
+    allowed = with_feedback(detector, replace(said, flags=said.flags | GAP.bit))
     assert not allowed.judge(gap, ["s1"]).is_anomaly.any()
     assert allowed.judge(stuck, ["s1"]).is_anomaly.all()
 

@@ -9,7 +9,8 @@ import pytest
 
 from core.errors import StationwatchError
 from core.sensors import DEFAULT_SENSORS, Sensor
-from models.kernels.statistics_kernel import CLUSTERS, CROSS_BAND, INNOVATION, LEVEL, episodes_per_day
+from models.kernels.columns import CROSS_BAND, INNOVATION, LEVEL
+from models.kernels.statistics_kernel import CLUSTERS, episodes_per_day
 from models.scoring.detector import Detector
 from models.scoring.features import FEATURES
 from models.scoring.history import History
