@@ -77,7 +77,7 @@ wheel: setup
 	@cp dist/stationwatch-*.whl dist/stationwatch.zip
 	@rm -rf build stationwatch.egg-info
 
-screenshots: setup java ## pictures of the page from a demo plant, in docs/images
+screenshots: setup java ## pictures of the page from a small recorded run, in docs/images
 	@exec $(BIN)/python -m tests.browser.screenshots
 
 image-packages: setup ## write what each image installs, after an import was added or dropped

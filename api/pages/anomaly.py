@@ -75,7 +75,7 @@ def shown(row: AnomalyRow, sensors: Sequence[Sensor], feedback: FeedbackRow | No
         "score": f"{row.score:.2f}",
         "sentence": verdict.get("explanation") or "A reading beyond its limit; no explanation was stored with it.",
         "cause": verdict.get("cause") if isinstance(verdict.get("cause"), dict) else None,
-        "action": verdict.get("action") or None,
+        "action": _action(verdict.get("action")),
         "judged": judged,
         "witnesses": witnesses,
         "fired": sum(witness["fired"] for witness in witnesses),
@@ -95,6 +95,12 @@ def _read(verdict: str) -> dict[str, Any]:
     except msgspec.MsgspecError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _action(said: object) -> str | None:
+    """What to do: the text of a verdict's action, or a bare text; None where there is neither."""
+    text = said.get("text") if isinstance(said, dict) else said
+    return text if isinstance(text, str) and text else None
 
 
 def _sensor(said: Mapping[str, Any], known: Sensor | None, order: int) -> dict[str, Any]:

@@ -1,48 +1,44 @@
-"""A browser, and small plants of a test's own: real Cassandra, real API process."""
+"""A browser, and one recorded run with its API for all tests of this folder: real Kafka, Spark, Cassandra, API."""
 
 from __future__ import annotations
 
 import os
-import time
-import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import requests
 from selenium.webdriver import Chrome
 
 from core.settings import Settings
-from local_stack.servers.stack import Stack, endpoints_settings
-from storage.driver.migrations import apply_schema, read_migrations
-from storage.driver.session import Store, StoreConfig, connect
-from tests.browser.demo import Demo
-from tests.browser.serving import MISSING, api_of, browser_is_here, chromium, repeated, resize, wear
+from local_stack.servers.stack import Stack
+from storage.driver.session import Store
+from tests.browser.model_life import compare_and_retrain
+from tests.browser.recorded_run import RecordedRun, recorded_run, run_settings
+from tests.browser.serving import MISSING, api_of, browser_is_here, chromium, resize, wear
 
 
 class Plant(NamedTuple):
-    """A plant that goes on living: a sign of life every second."""
+    """The plant of a recorded run that goes on, behind an API."""
 
     url: str
-    demo: Demo
+    run: RecordedRun
     store: Store
     settings: Settings
 
-
-def now() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def keyspace_of(stack: Stack, home_of: pytest.TempPathFactory) -> Settings:
-    """Settings with empty tables of their own."""
-    name = f"test_{uuid.uuid4().hex[:10]}"
-    mine = Settings(_env_file=None, home=home_of.mktemp("home"), cassandra_keyspace=name, api_port=0)
-    mine = endpoints_settings(mine, stack.endpoints())
-    apply_schema(StoreConfig.from_settings(mine), read_migrations(), now())
-    return mine
+    def get(self, path: str) -> Any:
+        """A JSON document of the API."""
+        answer = requests.get(f"{self.url}{path}", timeout=30)
+        assert answer.ok, f"{path}: {answer.status_code} {answer.text[:300]}"
+        return answer.json()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def _keyspaces_end_with_their_tests() -> None:
+    """Keep the recorded run's keyspace from module to module; it goes with those of the next folder's first module."""
+
+
+@pytest.fixture(scope="package")
 def chrome() -> Iterator[Chrome]:
     """One browser for all tests."""
     if not browser_is_here():
@@ -63,15 +59,16 @@ def browser(chrome: Chrome) -> Chrome:
     return chrome
 
 
-@pytest.fixture(scope="module")
-def plant(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    """Six stations in good order, with 20 minutes of readings."""
-    settings = keyspace_of(stack, tmp_path_factory)
-    store = connect(StoreConfig.from_settings(settings))
-    demo = Demo(store, settings.readings_topic, now(), stations=6, raw_minutes=20, healthy=True)
-    demo.advance(demo.now_ms)
-    try:
-        with repeated(lambda: demo.beat(now()), 1.0), api_of(settings) as url:
-            yield Plant(url, demo, store, settings)
-    finally:
-        store.close()
+@pytest.fixture(scope="package")
+def plant(chrome: Chrome, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """The recorded run. The browser comes first: without one, nothing is recorded."""
+    settings = run_settings(stack.endpoints(), tmp_path_factory.mktemp("home"))
+    with recorded_run(settings) as run, api_of(settings) as url:
+        yield Plant(url, run, run.store, settings)
+
+
+@pytest.fixture(scope="package")
+def retrained_plant(plant: Plant) -> Plant:
+    """The plant after a drift check and two retrainings, one refused by the gates and one that passed them."""
+    compare_and_retrain(plant.run)
+    return plant

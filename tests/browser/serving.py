@@ -22,6 +22,11 @@ MISSING = "needs a browser: apt-get install chromium chromium-driver"
 SCHEMES = ("light", "dark")
 
 
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
 def until(holds: Callable[[], object], seconds: float, what: str, pause_seconds: float = 0.1) -> None:
     """Wait until `holds()` is true, asking every `pause_seconds`: each question to a browser costs its page time.
 
@@ -37,7 +42,10 @@ def until(holds: Callable[[], object], seconds: float, what: str, pause_seconds:
 @contextmanager
 def api_of(settings: Settings) -> Iterator[str]:
     """Serve these settings on a free port; yields the URL."""
-    names = ("home", "cassandra_hosts", "cassandra_port", "cassandra_keyspace", "readings_topic", "api_port")
+    names = (
+        "home", "cassandra_hosts", "cassandra_port", "cassandra_keyspace", "readings_topic", "api_port",
+        "retrain_pause_seconds",
+    )  # fmt: skip
     mine = {f"{PREFIX}{name.upper()}": str(getattr(settings, name)) for name in names}
     if settings.api_tokens_file is not None:
         mine[f"{PREFIX}API_TOKENS_FILE"] = str(settings.api_tokens_file)
@@ -101,6 +109,30 @@ def chromium(width: int = 1440, height: int = 900) -> Iterator[Chrome]:
         yield browser
     finally:
         browser.quit()
+
+
+def text(browser: Chrome, selector: str) -> str:
+    """What an element says; empty while there is none."""
+    return str(browser.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
+
+
+def texts(browser: Chrome, selector: str) -> list[str]:
+    """What all these elements say, white space folded."""
+    find = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent.replace(/\\s+/g, ' '))"
+    return list(browser.execute_script(find, selector))
+
+
+def remember_announcements(browser: Chrome) -> None:
+    """Keep what a screen reader is told from here on."""
+    browser.execute_script(
+        "window.announced = []; const place = document.getElementById('announce');"
+        "new MutationObserver(() => window.announced.push(place.textContent)).observe(place, { childList: true });"
+    )
+
+
+def announcements(browser: Chrome) -> list[str]:
+    """What a screen reader was told since `remember_announcements`."""
+    return list(browser.execute_script("return window.announced"))
 
 
 def resize(browser: Chrome, width: int, height: int, phone: bool = False) -> None:

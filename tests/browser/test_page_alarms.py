@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -14,26 +12,22 @@ from selenium.webdriver.support.select import Select
 from api.http.opaque_ids import alarm_id
 from core.alarm import Done
 from storage.tables.alarm_actions import ActionRow, actions_of, add_action
-from storage.tables.alarms import AlarmRow, write_alarms
-from tests.browser.alarm_rows import MINUTE_MS, alarm_row
-from tests.browser.conftest import Plant, now
-from tests.browser.serving import SCHEMES, console_errors, until, wear
+from storage.tables.alarms import AlarmRow
+from tests.browser.conftest import Plant
+from tests.browser.recorded_run import IMPLAUSIBLE, MISSING, STUCK
+from tests.browser.serving import SCHEMES, announcements, console_errors, now_ms, remember_announcements, until, wear
 from tests.browser.test_page_access import AXE, RUN, SERIOUS
 
 pytestmark = pytest.mark.timeout(300)
-SECONDS = 30
+SECONDS = 60
 
 
-@pytest.fixture
-def opened(plant: Plant, browser: Chrome) -> Iterator[AlarmRow]:
-    """An alarm of station 1, with the page of alarms before it; over at the end."""
-    row = alarm_row(1, now() - 2 * MINUTE_MS)
-    write_alarms(plant.store, [row], now() * 1000)
+def open_alarm(plant: Plant, browser: Chrome, index: int) -> AlarmRow:
+    """The open alarm of a station, with the page of alarms before it. Each test acts on another station."""
+    row = plant.run.open_alarms()[f"station-{index:04d}"]
     browser.get(plant.url + "/alarms")
-    # A look of a second ago is shown to all.
     until(lambda: line(browser, row), SECONDS, "the alarm is listed")
-    yield row
-    write_alarms(plant.store, [row._replace(closed_ms=now())], now() * 1000)
+    return row
 
 
 def line(browser: Chrome, row: AlarmRow) -> WebElement | None:
@@ -58,9 +52,10 @@ def state(browser: Chrome, row: AlarmRow) -> str:
     )
 
 
-def test_an_alarm_is_acknowledged_shelved_and_cleared(plant: Plant, browser: Chrome, opened: AlarmRow) -> None:
+def test_an_alarm_is_acknowledged_shelved_and_cleared(plant: Plant, browser: Chrome) -> None:
     """Breaks when a button does nothing, what was said is lost, or a cleared alarm stays."""
-    until(lambda: "1 open alarm, 1 not looked after" in browser.title, SECONDS, "the tab says it")
+    opened = open_alarm(plant, browser, STUCK)
+    until(lambda: plant.get("/pages/alarms")["headline"] in browser.title, SECONDS, "the tab says it")
     press(browser, opened, "acknowledge")
     browser.find_element(By.ID, "said").send_keys("on my way")
     browser.find_element(By.ID, "by").send_keys("Anna")
@@ -83,8 +78,9 @@ def test_an_alarm_is_acknowledged_shelved_and_cleared(plant: Plant, browser: Chr
     assert console_errors(browser) == []
 
 
-def test_the_keyboard_is_enough_and_leaving_does_nothing(plant: Plant, browser: Chrome, opened: AlarmRow) -> None:
+def test_the_keyboard_is_enough_and_leaving_does_nothing(plant: Plant, browser: Chrome) -> None:
     """Breaks when a dialog traps or loses the focus, or closing it acts."""
+    opened = open_alarm(plant, browser, IMPLAUSIBLE)
     found = line(browser, opened)
     assert found is not None
     browser.execute_script("arguments[0].focus()", found.find_element(By.CSS_SELECTOR, '[data-action="acknowledge"]'))
@@ -98,10 +94,11 @@ def test_the_keyboard_is_enough_and_leaving_does_nothing(plant: Plant, browser: 
     assert actions_of(plant.store, [opened.key]) == {}
 
 
-def test_somebody_else_was_quicker_and_it_says_so(plant: Plant, browser: Chrome, opened: AlarmRow) -> None:
+def test_somebody_else_was_quicker_and_it_says_so(plant: Plant, browser: Chrome) -> None:
     """Breaks when a refusal looks like success."""
+    opened = open_alarm(plant, browser, MISSING)
     press(browser, opened, "acknowledge")
-    assert add_action(plant.store, opened.key, ActionRow(0, Done("acknowledge", now(), None, "Ben"), "one"))
+    assert add_action(plant.store, opened.key, ActionRow(0, Done("acknowledge", now_ms(), None, "Ben"), "one"))
     browser.find_element(By.ID, "question-do").click()
     problem = browser.find_element(By.ID, "question-problem")
     until(lambda: "acknowledged" in problem.text, SECONDS, "it says why")
@@ -110,30 +107,35 @@ def test_somebody_else_was_quicker_and_it_says_so(plant: Plant, browser: Chrome,
     until(lambda: state(browser, opened) == "acknowledged by Ben", SECONDS, "the list shows it")
 
 
-def test_new_alarms_appear_on_all_three_pages(plant: Plant, browser: Chrome, opened: AlarmRow) -> None:
+def test_new_alarms_appear_on_all_three_pages(plant: Plant, browser: Chrome) -> None:
     """Breaks when an open page misses an alarm, or a screen reader is not told."""
-    other = alarm_row(2, now() - MINUTE_MS, 30.0)
-    write_alarms(plant.store, [other], now() * 1000)
-    try:
-        until(lambda: line(browser, other), SECONDS, "it appears by itself")
-        said = browser.find_element(By.ID, "announce").get_attribute("textContent")
-        assert said == "New alarm: station-0002, minor."
-        browser.get(plant.url)
-        link = browser.find_element(By.ID, "alarms-said")
-        until(lambda: link.text == "2 open alarms, 2 not looked after", SECONDS, "the plant says it")
-        browser.get(plant.url + "/stations/station-0002")
-        until(lambda: line(browser, other), SECONDS, "the station shows it")
-        press(browser, other, "clear")
-        browser.find_element(By.ID, "question-do").click()
-        # By whom: a browser that has run other tests remembers a name.
-        until(lambda: state(browser, other).startswith("cleared"), SECONDS, "it is cleared there too")
-    finally:
-        write_alarms(plant.store, [other._replace(closed_ms=now())], now() * 1000)
+    open_alarm(plant, browser, IMPLAUSIBLE)
+    remember_announcements(browser)
+    plant.run.add_fault(12, "temperature", "dropout", 1.0, 600)
+    name = plant.run.plant.ids[12]
+    until(lambda: name in plant.run.open_alarms(), SECONDS, "the alarm is stored")
+    other = plant.run.open_alarms()[name]
+    until(lambda: line(browser, other), SECONDS, "it appears by itself")
+    found = line(browser, other)
+    assert found is not None
+    told = f"New alarm: {name}, {found.get_attribute('data-condition')}."
+    assert any(told in said for said in announcements(browser)), announcements(browser)
+    until(lambda: plant.run.open_alarms()[name].sentence in found.text, SECONDS, "its sentence is the stored one")
+    browser.get(plant.url)
+    link = browser.find_element(By.ID, "alarms-said")
+    until(lambda: link.text == plant.get("/pages/alarms")["headline"], SECONDS, "the plant says it")
+    browser.get(f"{plant.url}/stations/{name}")
+    until(lambda: line(browser, other), SECONDS, "the station shows it")
+    press(browser, other, "clear")
+    browser.find_element(By.ID, "question-do").click()
+    # By whom: a browser that has run other tests remembers a name.
+    until(lambda: state(browser, other).startswith("cleared"), SECONDS, "it is cleared there too")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_axe_finds_nothing_in_the_question(browser: Chrome, opened: AlarmRow, scheme: str) -> None:
+def test_axe_finds_nothing_in_the_question(plant: Plant, browser: Chrome, scheme: str) -> None:
     """Breaks when the dialog shuts somebody out."""
+    opened = open_alarm(plant, browser, IMPLAUSIBLE)
     wear(browser, scheme)
     press(browser, opened, "shelve")
     browser.execute_script("window.fetch = () => new Promise(() => {})")

@@ -9,15 +9,14 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from core.sensors import DEFAULT_SENSORS
-from local_stack.servers.stack import Stack
-from storage.driver.session import StoreConfig, connect
-from storage.tables.minutes import SensorMinute
-from storage.tables.stations import StationRow, write_stations
-from storage.tables.stream_progress import heartbeat
-from tests.browser.conftest import Plant, keyspace_of, now
-from tests.browser.demo import Demo
-from tests.browser.serving import api_of, repeated, until
+from core.times import MINUTE_MS, floored
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import Store, StoreConfig, connect
+from storage.tables.anomalies import AnomalyRow, write_anomalies
+from storage.tables.stations import StationRow, station, write_stations
+from storage.tables.stream_progress import heartbeat, mark_complete
+from tests.browser.conftest import Plant
+from tests.browser.serving import api_of, now_ms, repeated, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -34,41 +33,72 @@ new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((en
 TURNS = "return performance.getEntriesByType('resource').filter((entry) => entry.name.includes('/pages/plant')).length"
 
 
+class Crowd:
+    """Rows that the stream wrote, copied under other stations and moments: as if so many stations were there.
+
+    A copy has another station, another time and another place in Kafka; verdicts and values are those of the stream.
+
+    Args:
+        store: where the copies go.
+        topic: that they seem to come from.
+        stations: of the recorded run, with their open minutes.
+        anomalies: of the recorded run.
+    """
+
+    def __init__(self, store: Store, topic: str, stations: list[StationRow], anomalies: list[AnomalyRow]) -> None:
+        self._store, self._topic = store, topic
+        self._stations, self._anomalies = stations, anomalies
+        self._rng = np.random.default_rng(1)
+        self._turn = 0
+
+    def report(self, indices: range) -> None:
+        """Let stations be heard of: each with what another recorded station measured than the last time."""
+        at_ms = now_ms()
+        write_stations(self._store, (self._copied(index, at_ms) for index in indices))
+        heartbeat(self._store, self._topic, at_ms)
+
+    def second(self) -> None:
+        """Half of the stations report, five of them abnormally."""
+        self._turn += 1
+        self.report(range(self._turn % 2, STATIONS, 2))
+        at_ms = now_ms()
+        rows = []
+        for place, index in enumerate(self._rng.integers(0, 40, 5).tolist()):
+            row = self._anomalies[int(self._rng.integers(len(self._anomalies)))]
+            times = {name: at_ms for name in ("event_ms", "record_ms", "scored_ms", "stored_ms")}
+            moved = {
+                "kafka_partition": 0,
+                "kafka_offset": 5 * self._turn + place,
+                "ordinal": at_ms // 1000,
+                "seq": place,
+            }
+            rows.append(row._replace(station_id=f"station-{index:04d}", **times, **moved))
+        write_anomalies(self._store, rows)
+        mark_complete(self._store, self._topic, {0: 5 * self._turn + 5}, 1)
+
+    def _copied(self, index: int, at_ms: int) -> StationRow:
+        row = self._stations[(index + self._turn) % len(self._stations)]
+        newest = row.open_minutes[max(row.open_minutes)]
+        times = {"clock_ms": at_ms, "last_record_ms": at_ms, "readings": at_ms // 1000}
+        opened = {floored(at_ms, MINUTE_MS): newest}
+        return row._replace(station_id=f"station-{index:04d}", open_minutes=opened, **times)
+
+
 @pytest.fixture(scope="module")
-def crowd(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def crowd(plant: Plant) -> Iterator[Plant]:
     """1,000 stations, of which 500 report each second, some of them abnormally."""
-    settings = keyspace_of(stack, tmp_path_factory)
+    mark = f"{plant.settings.cassandra_keyspace}_crowd"
+    home = plant.settings.home / "crowd"
+    settings = plant.settings.model_copy(update={"cassandra_keyspace": mark, "readings_topic": mark, "home": home})
+    apply_schema(StoreConfig.from_settings(settings), read_migrations(), now_ms())
     store = connect(StoreConfig.from_settings(settings))
-    demo = Demo(store, settings.readings_topic, now(), stations=40, raw_minutes=1, healthy=True)
-    rng, turn = np.random.default_rng(1), iter(range(10**9))
-
-    def report(indices: range) -> None:
-        at = now()
-        held = {
-            at - at % 60_000: {s.name: SensorMinute(20.0, 21.0, 22.0, 60, 15.0, 21.0, 27.0) for s in DEFAULT_SENSORS}
-        }
-        values = rng.normal(21.0, 1.0, (len(indices), len(DEFAULT_SENSORS))).round(1).tolist()
-        names = [sensor.name for sensor in DEFAULT_SENSORS]
-        ordinal = at // 1000 - 1_794_000_000
-        write_stations(
-            store,
-            [
-                StationRow(f"station-{index:04d}", at, at, ordinal, 2.0, dict(zip(names, row, strict=True)), held)
-                for index, row in zip(indices, values, strict=True)
-            ],
-        )
-        heartbeat(store, settings.readings_topic, at)
-
-    def second() -> None:
-        half = next(turn) % 2
-        report(range(half, STATIONS, 2))
-        for index in rng.integers(0, 40, 5).tolist():
-            demo.strike(index, float(rng.uniform(1.1, 8)), now())
-
-    report(range(STATIONS))
+    rows = [station(plant.store, name) for name in plant.run.plant.ids]
+    lively = [row for row in rows if row.open_minutes and len(row.sensors) == len(settings.sensors)]
+    found = Crowd(store, mark, lively, plant.run.anomalies()[:500])
+    found.report(range(STATIONS))
     try:
-        with repeated(second, 1.0), api_of(settings) as url:
-            yield Plant(url, demo, store, settings)
+        with repeated(found.second, 1.0), api_of(settings) as url:
+            yield plant._replace(url=url, store=store, settings=settings)
     finally:
         store.close()
 
@@ -95,7 +125,7 @@ def test_a_thousand_stations_and_500_readings_a_second_do_not_freeze_it(crowd: P
     browser.execute_script(WATCH)
     until(lambda: browser.execute_script(TURNS), 60, "it is live")
     browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
-    begun, turns, busy = now(), browser.execute_script(TURNS), busy_seconds(browser)
+    begun, turns, busy = now_ms(), browser.execute_script(TURNS), busy_seconds(browser)
     seen = set()
 
     def watched() -> bool:
@@ -118,8 +148,9 @@ def test_a_thousand_stations_and_500_readings_a_second_do_not_freeze_it(crowd: P
     browser.execute_cdp_cmd("Performance.disable", {})
     print({part: f"{seconds / turns:.3f} s" for part, seconds in zip(PARTS, parts, strict=True)})
     print(
-        f"{(now() - begun) / 1000:.0f} s, {turns} refreshes of {busy / turns:.3f} s, {typed:.3f} s a key; by the clock "
-        f"{len(tasks)} long tasks, median {np.median(tasks or [0]):.0f} ms, longest {max(tasks, default=0):.0f} ms"
+        f"{(now_ms() - begun) / 1000:.0f} s, {turns} refreshes of {busy / turns:.3f} s, {typed:.3f} s a key; "
+        f"by the clock {len(tasks)} long tasks, median {np.median(tasks or [0]):.0f} ms, "
+        f"longest {max(tasks, default=0):.0f} ms"
     )
     assert len(seen) > 1, "the figures moved while it was watched"
     assert busy / turns < REFRESH_SECONDS

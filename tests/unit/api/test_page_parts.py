@@ -211,7 +211,7 @@ FULL = {
                   {"name": "ewma:temperature", "score": 5.1, "threshold": 3.0, "fired": True}],
     "explanation": "Temperature is high.",
     "cause": {"hint": "step", "evidence": "it moved"},
-    "action": "Look.",
+    "action": {"text": "Look."},
 }  # fmt: skip
 
 
