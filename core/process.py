@@ -6,8 +6,10 @@ The order is the same everywhere: arguments, settings, logs, signals, metrics, w
 What happens on SIGTERM, SIGINT (Ctrl-C) and SIGHUP:
 
 - A **command** is interrupted: KeyboardInterrupt unwinds it, so that it stops what it started; exit status 130.
-- A **service** calls `stop_on_signals`: the first SIGTERM or SIGINT sets the event that it returns. The service ends
-  the work that it is at, gives back its leases and exits with status 0. A second Ctrl-C interrupts it as a command.
+- A **service** calls `stop_on_signals`: the first SIGTERM or SIGINT sets the event that it returns. The service then
+  stops, gives back its leases and exits with status 0. What it was doing is safe to leave: the stream abandons its
+  batch, which runs again at the next start. A second Ctrl-C, and SIGHUP, interrupt it as a command.
+- The **API** leaves signals to gunicorn, which finishes the requests that are under way (`api/server`).
 
 Exit statuses: 0 done, 1 it could not be done, 2 arguments or settings cannot be used, 130 interrupted.
 """

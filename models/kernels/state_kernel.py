@@ -1,6 +1,6 @@
 """The compiled state step: one pass over readings in Kafka order: duplicates, lateness, clocks, minutes.
 
-What is learnt of the values stands in `witness_kernel.py`; `state.py` packs and grows the arrays.
+`statistics_kernel.py` learns from the values; `scoring/shard_state.py` packs and grows the arrays.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def close_until(
 def step(a: StationArrays, prior: PriorArrays, batch: Batch, scratch: np.ndarray) -> int:
     """Take the readings of a batch in order; return the number of closed minutes.
 
-    Source: the order of events is design section 2.3: forget after a week, duplicate or conflict, late or not,
+    Source: docs/architecture.md, "The stream, step by step": forget after a week, duplicate or conflict, late or not,
     describe, then learn.
     """
     closed = 0

@@ -1,8 +1,7 @@
 """The compiled statistics of a station: what is typical, how far off a reading is, and where each witness's limit lies.
 
 `observe` looks at one reading of one station: it writes the reading's block and, unless the reading is late, moves the
-station's statistics. What a model says never reaches it. Columns of the block stand here, because the compiled code
-writes them; `block.py` reads them by name.
+station's statistics. What a model says never reaches it. The columns of the block have names in `columns.py`.
 
 Time is counted in the station's own cadence: dc = elapsed / cadence, at most 50. An average with time constant t moves
 by 1 - exp(-dc / t), and at least by 1/(n + 1) while it is young. Source of the recipe and of its numbers: measured on
@@ -91,7 +90,7 @@ _PROFILE_DAYS, _FOLLOW_DAYS = 7.0, 2.0
 _LASTING_TAU, _LASTING_MOST = 30.0, 3.0
 _CROSS_MEMORY, _CROSS_YOUNG, _RIDGE, _CROSS_CLIP = 6000.0, 300.0, 0.05, 20.0
 _ALARM_WEIGHT = 0.1
-_EPISODE_GAP, _EPISODE_AGAIN = 10, 60  # as in `episodes.py`
+_EPISODE_GAP, _EPISODE_AGAIN = 10, 60  # as in `core/episodes.py`
 # h is forgotten within a few days at a reading a minute: one fault does not hide the next day's.
 _H_MOST, _H_TAU = 8.0, 3000.0
 

@@ -182,7 +182,7 @@ class ShardState:
         return self._parts["station"][rows, CADENCE]
 
     def learnt(self, name: str) -> np.ndarray:
-        """Return a field of `witness_kernel.Statistics`, one row a station."""
+        """Return a field of `statistics_kernel.Statistics`, one row a station."""
         return self._parts[name]
 
     def open_minutes(self, rows: np.ndarray) -> Minutes:

@@ -2,7 +2,7 @@
 
 Imports and compiled code, some 1.5 s of processor time, are loaded once instead of by each worker. What is loaded so is
 set aside from the garbage collection that pyspark runs behind every task, which would walk through all of it: 80 ms.
-Spark starts it by `spark.python.daemon.module`; see `session.LOADED_DAEMON`.
+Spark starts it by `spark.python.daemon.module`; see `spark_session.LOADED_DAEMON`.
 """
 
 from __future__ import annotations

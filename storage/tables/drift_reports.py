@@ -9,7 +9,7 @@ from storage.driver.session import Store, statement
 
 
 class DriftSummary(NamedTuple):
-    """A check in short. Time in ms since the epoch; `summary` is JSON, see `drift_report.DriftSummary`."""
+    """A check in short. Time in ms since the epoch; `summary` is JSON, see `models.drift.report.DriftSummary`."""
 
     checked_ms: int
     model_version: int
