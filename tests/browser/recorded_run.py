@@ -1,6 +1,6 @@
 """A small recorded run through the real pipeline: stations, Kafka, Spark, model, Cassandra, alarms.
 
-The past, twenty minutes, is published at once and judged as fast as Spark goes. Its records carry the times at
+The past, a quarter of an hour, is published at once and judged as fast as Spark goes. Its records carry the times at
 which a broker would have stamped them. After that the stations go on by the clock until the run ends, so that an open
 page moves. Nothing of what is stored is invented.
 """
@@ -36,7 +36,7 @@ from tests.browser.simulated_plant import Sender, SimulatedPlant, Timetable
 from tests.oracle.job import env_of
 from tests.oracle.processes import Running, running
 
-STATIONS, SECONDS = 25, 1200
+STATIONS, SECONDS = 25, 900
 SILENT, SELDOM = 17, 24
 """A station that stops in the past, and one that begins late and sends every 20 s: it warms up for ten minutes."""
 
@@ -135,7 +135,7 @@ def run_settings(endpoints: Endpoints, home: Path) -> Settings:
     settings = Settings(
         _env_file=None, home=home, cassandra_keyspace=f"recorded_{mark}", readings_topic=f"readings-{mark}",
         rejected_topic=f"readings-{mark}.rejected", labels_topic=f"fault-labels-{mark}", forest_trees=50,
-        feature_samples_per_minute=2000, shadow_share=1.0, champion_poll_seconds=1.0, trigger_seconds=2.0,
+        feature_samples_per_minute=2000, shadow_share=1.0, champion_poll_seconds=1.0, trigger_seconds=2.5,
         drift_window_hours=0.1, retrain_window_hours=2.0, retrain_pause_seconds=0.0,
         station_groups={"hall-a": "station-000*", "hall-b": "station-00*"},
         stream_metrics_port=0, alarms_metrics_port=0, retrainer_metrics_port=0, api_port=0,
