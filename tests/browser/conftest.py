@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,10 +13,12 @@ from selenium.webdriver import Chrome
 
 from core.settings import Settings
 from local_stack.servers.stack import Stack
-from storage.driver.session import Store
+from storage.driver.migrations import apply_schema, read_migrations
+from storage.driver.session import Store, StoreConfig
 from tests.browser.model_life import compare_and_retrain
 from tests.browser.recorded_run import RecordedRun, recorded_run, run_settings
-from tests.browser.serving import MISSING, api_of, browser_is_here, chromium, resize, wear
+from tests.browser.serving import MISSING, api_of, browser_is_here, chromium, now_ms, resize, wear
+from tests.browser.views import views_of
 
 
 class Plant(NamedTuple):
@@ -67,8 +70,29 @@ def plant(chrome: Chrome, stack: Stack, tmp_path_factory: pytest.TempPathFactory
         yield Plant(url, run, run.store, settings)
 
 
+@pytest.fixture(scope="package", autouse=True)
+def crowd_tables(plant: Plant) -> Iterator[Future[Settings]]:
+    """Settings with empty tables beside those of the run, made in the background: they take ten seconds."""
+    name = f"{plant.settings.cassandra_keyspace}_crowd"
+    changes = {"cassandra_keyspace": name, "readings_topic": name, "home": plant.settings.home / "crowd"}
+    settings = plant.settings.model_copy(update=changes)
+
+    def make() -> Settings:
+        apply_schema(StoreConfig.from_settings(settings), read_migrations(), now_ms())
+        return settings
+
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(make)
+
+
 @pytest.fixture(scope="package")
 def retrained_plant(plant: Plant) -> Plant:
-    """The plant after a drift check and two retrainings, one refused by the gates and one that passed them."""
+    """The plant after a drift check and a retraining, with a challenger."""
     compare_and_retrain(plant.run)
     return plant
+
+
+@pytest.fixture(scope="package")
+def views(retrained_plant: Plant) -> dict[str, str]:
+    """View → its address, of the plant whose model was retrained."""
+    return {view: retrained_plant.url + path for view, path in views_of(retrained_plant.run).items()}

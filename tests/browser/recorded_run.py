@@ -1,6 +1,6 @@
 """A small recorded run through the real pipeline: stations, Kafka, Spark, model, Cassandra, alarms.
 
-The past, twenty minutes, is published at once and judged as fast as Spark goes. Its records carry the times at
+The past, twelve minutes, is published at once and judged as fast as Spark goes. Its records carry the times at
 which a broker would have stamped them. After that the stations go on by the clock until the run ends, so that an open
 page moves. Nothing of what is stored is invented.
 """
@@ -36,8 +36,8 @@ from tests.browser.simulated_plant import Sender, SimulatedPlant, Timetable
 from tests.oracle.job import env_of
 from tests.oracle.processes import Running, running
 
-STATIONS, SECONDS = 25, 1200
-SILENT, SELDOM = 17, 24
+STATIONS, SECONDS = 16, 700
+SILENT, SELDOM = 15, 14
 """A station that stops in the past, and one that begins late and sends every 20 s: it warms up for ten minutes."""
 
 LONG_SECONDS = 1800
@@ -58,7 +58,7 @@ def repeated_fault(station: int, sensor: str, kind: str, ago: int, size: float) 
     return [fault(station, sensor, kind, begin, size, 3) for begin in range(ago, -LONG_SECONDS, -5)]
 
 
-IMPLAUSIBLE, STUCK, MISSING = 3, 16, 5
+IMPLAUSIBLE, STUCK, MISSING = 3, 6, 5
 """Stations whose faults a rule sees for as long as they last: their alarms stay open. The first one is critical."""
 
 FAULTS = (
@@ -66,12 +66,12 @@ FAULTS = (
     fault(STUCK, "humidity", "stuck", 300, 1.0, 300 + LONG_SECONDS),
     fault(MISSING, "temperature", "dropout", 150, 1.0, 150 + LONG_SECONDS),
     *repeated_fault(9, "noise", "spike", 120, 7.0),
-    *repeated_fault(20, "humidity", "dip", 120, 4.0),
+    *repeated_fault(10, "humidity", "dip", 120, 4.0),
     fault(11, "noise", "noise_burst", 240, 12.0, 240),
-    fault(21, "humidity", "shift", 360, 12.0, 360),
-    fault(7, "temperature", "shift", 600, 14.0, 120),
-    fault(14, "humidity", "dip", 480, 22.0, 2),
-    fault(19, "temperature", "noise_burst", 540, 6.0, 60),
+    fault(13, "humidity", "shift", 360, 12.0, 360),
+    fault(7, "temperature", "shift", 520, 14.0, 120),
+    fault(8, "temperature", "noise_burst", 540, 6.0, 60),
+    fault(8, "humidity", "dip", 300, 22.0, 2),
 )
 
 
@@ -135,7 +135,7 @@ def run_settings(endpoints: Endpoints, home: Path) -> Settings:
     settings = Settings(
         _env_file=None, home=home, cassandra_keyspace=f"recorded_{mark}", readings_topic=f"readings-{mark}",
         rejected_topic=f"readings-{mark}.rejected", labels_topic=f"fault-labels-{mark}", forest_trees=50,
-        feature_samples_per_minute=2000, shadow_share=1.0, champion_poll_seconds=1.0, trigger_seconds=2.0,
+        feature_samples_per_minute=2000, shadow_share=1.0, champion_poll_seconds=1.0, trigger_seconds=2.5,
         drift_window_hours=0.1, retrain_window_hours=2.0, retrain_pause_seconds=0.0,
         station_groups={"hall-a": "station-000*", "hall-b": "station-00*"},
         stream_metrics_port=0, alarms_metrics_port=0, retrainer_metrics_port=0, api_port=0,
@@ -145,10 +145,10 @@ def run_settings(endpoints: Endpoints, home: Path) -> Settings:
 
 
 @contextmanager
-def recorded_run(settings: Settings) -> Iterator[RecordedRun]:
+def recorded_run(settings: Settings, stations: int = STATIONS) -> Iterator[RecordedRun]:
     """A run whose past is stored and whose alarms are open, until the end of the block."""
     timetables = {SILENT: Timetable(end=SECONDS - 480), SELDOM: Timetable(begin=SECONDS - 200, every=20)}
-    plant = SimulatedPlant(STATIONS, SECONDS, now_ms(), FAULTS, timetables)
+    plant = SimulatedPlant(stations, SECONDS, now_ms(), FAULTS, timetables)
     _create_topics(settings)
     with ThreadPoolExecutor(1) as beside, ExitStack() as ending:
         training = beside.submit(_train, settings, plant)

@@ -32,6 +32,7 @@ from tests.browser.views import views_of
 
 OUT = ROOT / "docs" / "images"
 DESK, PHONE, WALL = (1440, 900), (390, 844), (1600, 900)
+STATIONS = 25
 VIEWS = ("plant", "station", "anomaly", "alarms", "model")
 MOST_BYTES = 300_000
 
@@ -44,7 +45,7 @@ def main() -> None:
     home = Path(tempfile.mkdtemp(prefix="stationwatch-screenshots-"))
     stack = Stack(Settings(_env_file=None, home=home, kafka_port=0, cassandra_port=0), say=print)
     try:
-        with recorded_run(run_settings(stack.up(), home)) as run, chromium() as browser:
+        with recorded_run(run_settings(stack.up(), home), STATIONS) as run, chromium() as browser:
             take(run, browser)
     finally:
         stack.down()

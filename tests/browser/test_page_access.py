@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 
-from tests.browser.conftest import Plant
 from tests.browser.serving import SCHEMES, console_errors, resize, until, wear
-from tests.browser.views import views_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -27,11 +25,11 @@ SERIOUS = ("serious", "critical")
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("view", ["plant", "wall", "station", "anomaly", "alarms", "model", "missing"])
-def test_axe_finds_nothing_serious(retrained_plant: Plant, browser: Chrome, view: str, scheme: str, width: int) -> None:
+def test_axe_finds_nothing_serious(views: dict[str, str], browser: Chrome, view: str, scheme: str, width: int) -> None:
     """Breaks when contrast, names, roles or order shut somebody out, or a phone has to scroll sideways."""
     resize(browser, width, 900, phone=width < 600)
     wear(browser, scheme)
-    browser.get(retrained_plant.url + views_of(retrained_plant.run)[view])
+    browser.get(views[view])
     waiting = "return document.querySelector('#charts')?.getAttribute('aria-busy') !== 'true'"
     until(lambda: browser.execute_script(waiting), 30, "the charts are drawn")
     assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from core.settings import Settings
 from core.times import MINUTE_MS, floored
-from storage.driver.migrations import apply_schema, read_migrations
 from storage.driver.session import Store, StoreConfig, connect
 from storage.tables.anomalies import AnomalyRow, write_anomalies
 from storage.tables.stations import StationRow, station, write_stations
@@ -85,16 +86,13 @@ class Crowd:
 
 
 @pytest.fixture(scope="module")
-def crowd(plant: Plant) -> Iterator[Plant]:
+def crowd(plant: Plant, crowd_tables: Future[Settings]) -> Iterator[Plant]:
     """1,000 stations, of which 500 report each second, some of them abnormally."""
-    mark = f"{plant.settings.cassandra_keyspace}_crowd"
-    home = plant.settings.home / "crowd"
-    settings = plant.settings.model_copy(update={"cassandra_keyspace": mark, "readings_topic": mark, "home": home})
-    apply_schema(StoreConfig.from_settings(settings), read_migrations(), now_ms())
+    settings = crowd_tables.result(120)
     store = connect(StoreConfig.from_settings(settings))
     rows = [station(plant.store, name) for name in plant.run.plant.ids]
     lively = [row for row in rows if row.open_minutes and len(row.sensors) == len(settings.sensors)]
-    found = Crowd(store, mark, lively, plant.run.anomalies()[:500])
+    found = Crowd(store, settings.readings_topic, lively, plant.run.anomalies()[:500])
     found.report(range(STATIONS))
     try:
         with repeated(found.second, 1.0), api_of(settings) as url:

@@ -13,7 +13,7 @@ from api.pages.links import anomaly_url, station_url
 from tests.browser.conftest import Plant
 from tests.browser.recorded_run import STATIONS
 from tests.browser.serving import text, until
-from tests.browser.views import kinds_of_anomaly, views_of
+from tests.browser.views import kinds_of_anomaly
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -50,9 +50,9 @@ def test_the_search_finds_what_a_program_prints(said: str) -> None:
 
 
 @pytest.mark.parametrize("view", ["plant", "wall", "station", "anomaly", "alarms", "model", "missing"])
-def test_no_view_shows_a_value_as_a_program_prints_it(retrained_plant: Plant, browser: Chrome, view: str) -> None:
+def test_no_view_shows_a_value_as_a_program_prints_it(views: dict[str, str], browser: Chrome, view: str) -> None:
     """Breaks when server or script puts a dictionary, an object or a missing value in front of people."""
-    browser.get(retrained_plant.url + views_of(retrained_plant.run)[view])
+    browser.get(views[view])
     drawn = "return document.querySelector('#charts')?.getAttribute('aria-busy') !== 'true'"
     until(lambda: browser.execute_script(drawn), 60, "the charts are drawn")
     assert program_values(str(browser.execute_script(VISIBLE))) == []
