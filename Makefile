@@ -69,9 +69,10 @@ bench-life: setup ## drift, feedback and poisoned trainings in figures; writes d
 
 package: wheel ## a wheel and an archive of the environment for spark-submit, in dist/
 	@# Spark is the cluster's own, and the program comes as the wheel, not as this checkout.
-	tar -czf dist/environment.tar.gz -C $(VENV) --exclude=__pycache__ --exclude=site-packages/pyspark --exclude=stationwatch.pth .
+	tar -czf dist/environment.tar.gz -C $(VENV) --exclude=__pycache__ --exclude=site-packages/pyspark --exclude=stationwatch.pth --exclude=./bin/stationwatch .
 
 wheel: setup
+	@rm -rf build
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@# Spark's executors import from .zip and not from .whl, which is the same.
 	@cp dist/stationwatch-*.whl dist/stationwatch.zip
@@ -84,11 +85,11 @@ image-packages: setup ## write what each image installs, after an import was add
 	@$(BIN)/python -m local_stack.downloads.image_packages
 
 settings-table: setup ## write docs/settings.md and .env.example, after a setting was added or changed
-	@$(BIN)/python -m core.settings_table --env-example > .env.example
-	@$(BIN)/python -m core.settings_table --markdown > docs/settings.md
+	@$(BIN)/python -m core.settings_table --env-example > .env.example.part && mv .env.example.part .env.example
+	@$(BIN)/python -m core.settings_table --markdown > docs/settings.md.part && mv docs/settings.md.part docs/settings.md
 
 rules-page: setup ## write docs/rules.md, after a rule was added or changed
-	@$(BIN)/python -c 'from models.scoring.rules import rules_page; print(rules_page(), end="")' > docs/rules.md
+	@$(BIN)/python -c 'from models.scoring.rules import rules_page; print(rules_page(), end="")' > docs/rules.md.part && mv docs/rules.md.part docs/rules.md
 
 $(STAMP): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH: install it, or make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -33,7 +33,7 @@ CONNECT_SECONDS = 10.0
 
 def serve(options: argparse.Namespace) -> int:
     """Keep the alarms until SIGTERM or SIGINT."""
-    settings, stopping = start(quiet=("cassandra",)), stop_on_signals()
+    settings, stopping = start(quiet={"cassandra": logging.CRITICAL}), stop_on_signals()
     metrics = AlarmMetrics()
     print(f"alarms: metrics at {serve_metrics(metrics.registry, settings, 'alarms_metrics_port')}", flush=True)
     poster = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from functools import partial
 
@@ -14,7 +15,7 @@ from core.process import DONE, Command, run_command, start
 def serve(options: argparse.Namespace) -> int:
     """Check the settings, then serve."""
     # What the driver repeats `store_connection` says once.
-    settings = start(quiet=("cassandra",))
+    settings = start(quiet={"cassandra": logging.CRITICAL})
     if settings.api_tokens_file:
         read_tokens(settings.api_tokens_file)
     Server(settings).run()

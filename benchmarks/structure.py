@@ -209,7 +209,8 @@ def measure(root: Path) -> dict[str, Any]:
     return {
         "files in the fullest folders": dict(folders.most_common(6)),
         "circles": circles(arrows),
-        "arrows upwards": upward_arrows(arrows, layers_of(root)),
+        # None: this checkout has no layers to hold the arrows against.
+        "arrows upwards": upward_arrows(arrows, layers) if (layers := layers_of(root)) else None,
         "most imports of the tree": {largest: len(arrows[largest])},
         "lines of Python": lines_by_kind(files, root),
         **names_and_comments(files, root),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 # C0 and C1 controls, and the separators some viewers break lines at: a client must not forge lines or move cursors.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
@@ -31,15 +31,15 @@ class OneLine(logging.Formatter):
         return escaped(super().format(record))
 
 
-def log_to_stderr(level: str, quiet: Iterable[str] = ()) -> None:
+def log_to_stderr(level: str, quiet: Mapping[str, int] | None = None) -> None:
     """Send every log of this process to stderr, in the one format.
 
     Args:
         level: least level that is shown.
-        quiet: libraries that repeat what our own messages say once; only their critical entries are shown.
+        quiet: libraries that repeat what our own messages say once → least level of theirs that is shown.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
     logging.basicConfig(level=level, handlers=[handler])
-    for name in quiet:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, least in (quiet or {}).items():
+        logging.getLogger(name).setLevel(least)

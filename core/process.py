@@ -5,11 +5,13 @@ The order is the same everywhere: arguments, settings, logs, signals, metrics, w
 
 What happens on SIGTERM, SIGINT (Ctrl-C) and SIGHUP:
 
-- A **command** is interrupted: KeyboardInterrupt unwinds it, so that it stops what it started; exit status 130.
+- A **command** is interrupted: KeyboardInterrupt unwinds it, so that it stops what it started; exit status 130. `run`
+  and `monitor` end in this way on purpose and exit with 0.
 - A **service** calls `stop_on_signals`: the first SIGTERM or SIGINT sets the event that it returns. The service then
   stops, gives back its leases and exits with status 0. What it was doing is safe to leave: the stream abandons its
   batch, which runs again at the next start. A second Ctrl-C, and SIGHUP, interrupt it as a command.
-- The **API** leaves signals to gunicorn, which finishes the requests that are under way (`api/server`).
+- The **API** leaves signals to gunicorn: SIGTERM finishes the requests that are under way, SIGINT does not wait.
+- A signal that was ignored at the start, as under `nohup`, stays ignored.
 
 Exit statuses: 0 done, 1 it could not be done, 2 arguments or settings cannot be used, 130 interrupted.
 """
@@ -21,7 +23,7 @@ import errno
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +35,7 @@ from core.settings import PREFIX, Settings, load_settings
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+_AsWritten = argparse.RawDescriptionHelpFormatter
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -84,30 +87,32 @@ def run_command(
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         for number in handlers:
-            signal.signal(number, _interrupt)
+            _handle(number, _interrupt)
         return command.run(chosen)
     except SettingsError as error:
         return _refused(prog, error, UNUSABLE)
     except StationwatchError as error:
         return _refused(prog, error, command.failed)
     except KeyboardInterrupt:
-        print(f"{command.name}: interrupted; what it had started is stopped", file=sys.stderr)
+        print(f"{command.name}: interrupted", file=sys.stderr)
         return INTERRUPTED
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def parser_of(commands: Command | Sequence[Command], prog: str, description: str) -> argparse.ArgumentParser:
     """Return the parser of one command, or of several with a subparser each."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser = argparse.ArgumentParser(prog=prog, description=description, formatter_class=_AsWritten)
     add_version(parser)
     if isinstance(commands, Command):
         add_command(parser, commands)
         return parser
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in commands:
-        add_command(verbs.add_parser(command.name, help=command.help, description=command.text), command)
+        verb = verbs.add_parser(command.name, help=command.help, description=command.text, formatter_class=_AsWritten)
+        add_command(verb, command)
     return parser
 
 
@@ -122,24 +127,28 @@ def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"stationwatch {release()}")
 
 
-def start(quiet: Iterable[str] = (), **given: object) -> Settings:
+def start(quiet: Mapping[str, int] | None = None, **given: object) -> Settings:
     """Read the settings and send the logs to stderr: the first step of everything that logs.
 
     Args:
-        quiet: libraries whose messages are not shown; see `log_to_stderr`.
+        quiet: libraries → least level of theirs that is shown; see `log_to_stderr`.
         given: settings that a command line names.
 
     Raises:
         SettingsError: every problem in one message.
     """
     settings = load_settings(**given)
-    log_to_stderr(settings.log_level, quiet)
+    log_to_stderr(settings.log_level, quiet or {})
     return settings
 
 
-def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM or SIGINT sets; a second SIGINT raises KeyboardInterrupt."""
-    stopping = threading.Event()
+def stop_on_signals(stopping: threading.Event | None = None) -> threading.Event:
+    """Return an event that SIGTERM or SIGINT sets; SIGINT raises KeyboardInterrupt once it is set.
+
+    Args:
+        stopping: the event, where a library has replaced the handlers since it was made.
+    """
+    stopping = stopping or threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stopping.is_set() and number == signal.SIGINT:
@@ -147,7 +156,7 @@ def stop_on_signals() -> threading.Event:
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+        _handle(number, handle)
     return stopping
 
 
@@ -178,6 +187,12 @@ def serve_metrics(registry: CollectorRegistry, settings: Settings, port_setting:
 def _refused(prog: str, error: StationwatchError, status: int) -> int:
     print(f"{prog.removeprefix('python -m ')}: {error}", file=sys.stderr)
     return status
+
+
+def _handle(number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> None:
+    """Handle a signal, unless whoever started this process had it ignored, as `nohup` does."""
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -47,7 +47,8 @@ def _documented() -> list[tuple[str, str, str]]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the choice of the form."""
-    forms = parser.add_mutually_exclusive_group(required=True)
+    parser.set_defaults(form=settings_page)
+    forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--markdown", dest="form", action="store_const", const=settings_page)
     forms.add_argument("--env-example", dest="form", action="store_const", const=env_example)
 

@@ -39,7 +39,7 @@ log = logging.getLogger("iot_simulator")
 def _begin(options: argparse.Namespace) -> Settings:
     """Read the settings, and take from them what the command line leaves open."""
     # The client says every lost connection several times; what matters of it the publisher says once.
-    settings = start(quiet=("kafka",))
+    settings = start(quiet={"kafka": logging.CRITICAL})
     for name, setting in _SETTINGS.items():
         if getattr(options, name, "") is None:
             setattr(options, name, getattr(settings, setting))
@@ -219,7 +219,7 @@ def _positive(kind: Callable[[str], Any], *, zero: bool = False) -> Callable[[st
 
 
 COMMANDS = (
-    Command("run", "stations in real time", _run, _add_run),
+    Command("run", "stations in real time (the default)", _run, _add_run),
     Command("history", "write a labelled file of what stations would have sent", _history, _add_history),
     Command("replay", "publish a recorded CSV or Parquet file", _replay, _add_replay),
 )

@@ -112,6 +112,8 @@ class Stream:
             ui_port=settings.spark_ui_port,
             java_options=settings.spark_java_options,
         )
+        # pyspark has put its own handler of SIGINT in the place of ours.
+        stop_on_signals(self.stop)
         try:
             self._background(start_workers, spark)
             self._judge(store, spark, path)
@@ -300,8 +302,9 @@ def _first_line(error: Exception) -> str:
 
 def serve(options: argparse.Namespace) -> int:
     """Run the stream until SIGTERM or SIGINT; FAILED for something that waiting does not mend."""
-    settings = start(quiet=("kafka", "cassandra", "mlflow", "alembic"))
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    settings = start(
+        quiet={"py4j": logging.WARNING} | dict.fromkeys(("kafka", "cassandra", "mlflow", "alembic"), logging.ERROR)
+    )
     stream = Stream(settings, stop_on_signals())
     try:
         stream.run()

@@ -51,7 +51,7 @@ SERVICES = {
     "alarms": Entry("alarms.__main__", "keep the alarms and notify Alertmanager"),
     "retrainer": Entry("models.retraining.retrainer", "carry out jobs and look for drift"),
     "levels": Entry("spark_jobs.plant_levels.__main__", "serve the plant's levels to Prometheus, without Spark"),
-    "simulator": Entry("iot_simulator.__main__", "stations in real time", "run"),
+    "simulator": Entry("iot_simulator.__main__", "stations in real time (the default)", "run"),
 }
 ENTRIES = BY_HAND | SERVICES
 

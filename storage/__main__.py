@@ -23,7 +23,7 @@ log = logging.getLogger("storage")
 
 def _begin() -> tuple[Settings, StoreConfig]:
     # The driver logs a traceback for each try; what went wrong reaches the user through _say and the errors.
-    settings = start(quiet=("cassandra",))
+    settings = start(quiet={"cassandra": logging.CRITICAL})
     return settings, StoreConfig.from_settings(settings)
 
 

@@ -1,4 +1,4 @@
-"""`python -m api.security.token_command`: make, list and revoke the tokens of the API."""
+"""Make, list and revoke the tokens of the API."""
 
 from __future__ import annotations
 

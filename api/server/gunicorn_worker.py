@@ -121,8 +121,8 @@ class PlainLogger(glogging.Logger):  # type: ignore[misc]
         """Leave the handlers to `core.logs`."""
         self.cfg = cfg
         self.loglevel = logging.getLogger().level
-        self.error_log = logging.getLogger("api.server.gunicorn_server")
-        self.access_log = logging.getLogger("api.server.gunicorn_server.access")
+        self.error_log = logging.getLogger("api.server")
+        self.access_log = logging.getLogger("api.server.access")
         self.access_log.disabled = True
 
 

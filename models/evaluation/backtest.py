@@ -108,7 +108,7 @@ def backtest(
         history: readings in arrival order, duplicates included.
         training: (n,) bool; see `first_readings` and `readings_before`.
         sensors: the catalogue. What is beyond its `hard` bounds is impossible by rule, and teaches nothing.
-        budget: the setting; see `budget_kernel.episodes_per_day`.
+        budget: the setting; see `alarm_budget.episodes_per_day`.
         trees: of the Isolation Forest.
         seed: of everything that is drawn.
         progress: called with the number of rows each time some were judged.
@@ -168,7 +168,7 @@ def fitted(history: History, sensors: tuple[Sensor, ...], *, budget: float, tree
     Args:
         history: the training readings, in arrival order, without duplicates.
         sensors: the catalogue.
-        budget: the setting; see `budget_kernel.episodes_per_day`.
+        budget: the setting; see `alarm_budget.episodes_per_day`.
         trees: of the Isolation Forest.
         seed: of everything that is drawn.
     """

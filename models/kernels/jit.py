@@ -13,8 +13,8 @@ What a compiled function may rely on:
 - *The GIL is released* while it runs, so it must not touch Python objects.
 
 numba's own cache notices a change of the file a function stands in, not of compiled functions it calls elsewhere. This
-one also follows the content of every `*kernel.py` in the same folder: functions that call each other stand in such
-files. Give each function one set of argument types, because each further one is compiled at its first call.
+one also follows the content of every file in the same folder, where functions that call each other stand together.
+Give each function one set of argument types, because each further one is compiled at its first call.
 """
 
 from __future__ import annotations

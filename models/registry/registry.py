@@ -37,6 +37,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Else it logs in local time and in a format of its own, whatever this process has set up.
+    "MLFLOW_CONFIGURE_LOGGING": "false",
 }
 
 
@@ -344,7 +346,7 @@ def _client(tracking_uri: str, login: tuple[str, str] | None) -> MlflowClient:
         os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = login
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow.store.db.utils"):
+    for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with _alone(tracking_uri):
         return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

@@ -36,7 +36,7 @@ class Fitting:
         sensors: the catalogue.
         prior: the stream's.
         trees: of the Isolation Forest.
-        budget: the setting; see `budget_kernel.episodes_per_day`.
+        budget: the setting; see `alarm_budget.episodes_per_day`.
         seed: of everything that is drawn.
         exemptions: what people's feedback exempts.
     """

@@ -41,7 +41,7 @@ MOST_ATTEMPTS = 3
 
 def serve(options: argparse.Namespace) -> int:
     """Carry out jobs until SIGTERM or SIGINT."""
-    settings, stopping = start(quiet=("cassandra",)), stop_on_signals()
+    settings, stopping = start(quiet={"cassandra": logging.CRITICAL}), stop_on_signals()
     metrics = RetrainerMetrics()
     print(f"retrainer: metrics at {serve_metrics(metrics.registry, settings, 'retrainer_metrics_port')}", flush=True)
     Retrainer(settings, metrics, stopping).run()

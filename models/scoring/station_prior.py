@@ -29,9 +29,9 @@ class Prior:
     Args:
         sensors: names, in catalogue order.
         cadence: median interval between readings, s.
-        budget: false alarms the limits aim at; see `budget_kernel.episodes_per_day`.
+        budget: false alarms the limits aim at; see `alarm_budget.episodes_per_day`.
         gap_limit: s; silence longer than this, and than ten of the station's own intervals, is a gap.
-        trust: in 0…1, how much history the limits rest on; see `pooling.trust`.
+        trust: in 0…1, how much history the limits rest on; see `fit_prior.trust`.
         floor: least spread that is ever divided by.
         resolution: smallest step that the sensor reports, 0 when unknown.
         run_limit: readings; a longer run of equal values is a stuck sensor. Infinite switches the rule off.

@@ -58,7 +58,7 @@ def fit_prior(history: History, sensors: tuple[Sensor, ...], budget: float, reci
     Args:
         history: readings of stations of one plant, at their live cadence.
         sensors: the catalogue. One without any value in the history has to show itself later.
-        budget: the setting; see `budget_kernel.episodes_per_day`.
+        budget: the setting; see `alarm_budget.episodes_per_day`.
         recipe: another one than the stream's, for ablations.
 
     Raises:
@@ -93,7 +93,7 @@ def fit_detector(
         sensors: the catalogue.
         prior: the stream's, fitted here or long ago.
         trees: of the Isolation Forest.
-        budget: the setting; see `budget_kernel.episodes_per_day`.
+        budget: the setting; see `alarm_budget.episodes_per_day`.
         rng: source of the forest's seed and of the choice of rows.
         recipe: another one than the stream's, for ablations.
 

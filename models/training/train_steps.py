@@ -62,7 +62,7 @@ def fit(
         history: readings, in arrival order.
         sensors: the catalogue.
         trees: of the Isolation Forest.
-        budget: the setting; see `budget_kernel.episodes_per_day`.
+        budget: the setting; see `alarm_budget.episodes_per_day`.
         seed: of everything that is drawn.
         prior: the stream's, when there is a stream already; its state was built on it. None fits one.
         exemptions: what people's feedback exempts, from `feedback.learn_exemptions`.

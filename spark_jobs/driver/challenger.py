@@ -1,7 +1,7 @@
 """The challenger that judges in the shadow: looked for in the background, verified, and broadcast for a batch.
 
 It decides nothing, so whatever is wrong with it is a line in the log. Becoming champion is another question, asked by
-`judging` on its own.
+`model_switch` on its own.
 """
 
 from __future__ import annotations

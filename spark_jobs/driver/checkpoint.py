@@ -1,7 +1,7 @@
 """The checkpoint folder: whose it is, what shape it was begun with, whether its log is whole, and how to mend it.
 
-python -m spark_jobs.driver.checkpoint check [--checkpoint FOLDER]
-python -m spark_jobs.driver.checkpoint repair [--checkpoint FOLDER]
+`check` says whether the log is whole. `repair` makes a backup and drops the broken end of the log; no reading is lost,
+because Kafka still has them.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import gc
 import json
 import os
 
+from core.logs import log_to_stderr
+
 # pyspark loads nothing before it forks, because a thread that holds a lock at a fork leaves it locked in the child.
 # So no library may start a thread here; a test counts them.
 ALONE = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -19,6 +21,7 @@ ALONE = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread
 def preload() -> None:
     """Import what the workers need and take some readings. The forest's code is loaded with the first forest."""
     os.environ.update(ALONE)
+    log_to_stderr("WARNING")
     import numpy as np
 
     import spark_jobs.tasks.scoring_stage  # noqa: F401 - for the workers

@@ -24,7 +24,7 @@ log = logging.getLogger("stationwatch.levels")
 
 def serve(options: argparse.Namespace) -> int:
     """Serve the levels until SIGTERM or SIGINT."""
-    settings, stopping = start(quiet=("kafka",)), stop_on_signals()
+    settings, stopping = start(quiet={"kafka": logging.CRITICAL}), stop_on_signals()
     metrics = LevelMetrics()
     print(f"levels: {serve_metrics(metrics.registry, settings, 'levels_metrics_port')}", flush=True)
     watch(settings, metrics, stopping)

@@ -55,6 +55,7 @@ class Judged:
 
 
 _loaded: dict[int, tuple[int, Detector]] = {}
+_MOST_LOADED = 4  # the champion before, the champion, a challenger, and one to spare
 
 
 def detector_of(version: int, broadcast: Broadcast[bytes]) -> Detector:
@@ -62,5 +63,7 @@ def detector_of(version: int, broadcast: Broadcast[bytes]) -> Detector:
     data = broadcast.value
     known = _loaded.get(version)
     if known is None or known[0] != hash(data):
+        while len(_loaded) >= _MOST_LOADED:
+            del _loaded[next(iter(_loaded))]
         _loaded[version] = (hash(data), Detector.from_bytes(data))
     return _loaded[version][1]

@@ -57,7 +57,7 @@ def ended(error: Exception, failed: int = 1) -> int:
         (NotFound("no such station"), 1, 1, "module: no such station\n"),
         (NotFound("no such file"), 2, 2, "module: no such file\n"),
         (SettingsError("settings: 1 problem(s)"), 1, 2, "module: settings: 1 problem(s)\n"),
-        (KeyboardInterrupt(), 1, 130, "do: interrupted; what it had started is stopped\n"),
+        (KeyboardInterrupt(), 1, 130, "do: interrupted\n"),
     ],
 )
 def test_an_end_has_its_status_and_one_sentence(
@@ -100,6 +100,21 @@ def test_a_service_ends_its_work_and_a_second_interrupt_cuts_it_short(
         for number in signals[1:]:
             service.send_signal(number)
         assert service.wait(timeout=50) == status
+
+
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
+    """Breaks when a closed terminal ends what was started under `nohup`."""
+    program = tmp_path / "service.py"
+    program.write_text(SERVICE)
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", 'trap "" HUP; exec "$0" "$1" --quick', sys.executable, str(program)]
+    with subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        assert service.stdout.readline() == "ready\n"
+        service.send_signal(signal.SIGHUP)
+        service.send_signal(signal.SIGTERM)
+        assert service.stdout.readline() == "ending\n"
+        assert service.wait(timeout=50) == 0
 
 
 def test_a_taken_metrics_port_is_named_with_its_setting() -> None:

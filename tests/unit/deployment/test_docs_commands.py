@@ -9,18 +9,25 @@ from pathlib import Path
 import pytest
 
 from core.settings import PREFIX, Settings
+from stationwatch.commands import ENTRIES
 from tests.oracle.images import stages
 from tests.paths import ROOT
 
-PAGES = [ROOT / "docs/runbook.md", ROOT / "docs/deploy.md", ROOT / "docs/metrics.md", ROOT / "docker/README.md"]
+NOT_NOW = {"changelog.md"}  # names what was
+PAGES = [
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in NOT_NOW),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docker/README.md", "tests/README.md")),
+]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_what_a_page_names_is_there(page: Path) -> None:
     """Breaks when a command was renamed and somebody at night types the old one."""
     text = page.read_text()
     for module in set(re.findall(r"python -m ([a-z_.]+[a-z_])", text)):
         assert importlib.util.find_spec(module), module
+    for command in set(re.findall(r"(?m)^(?:\S*/)?stationwatch ([a-z][a-z-]+)", _commands(text))):
+        assert command in ENTRIES, command
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, re.MULTILINE)):
         assert re.search(rf"(?m)^{''.join(target)}:", makefile), target
@@ -28,6 +35,11 @@ def test_what_a_page_names_is_there(page: Path) -> None:
         assert variable.lower() in Settings.model_fields, variable
     for path in set(re.findall(r"`((?:tests|docker|prometheus|grafana)/[\w./-]+)`", text)):
         assert (ROOT / path).exists() or path == "docker/secrets/", path
+
+
+def _commands(text: str) -> str:
+    """The parts of a page that are typed: code blocks and code in lines."""
+    return "\n".join([*re.findall(r"(?s)```\n?(.*?)```", text), *re.findall(r"`([^`\n]+)`", text)]) + "\n"
 
 
 def test_headings_that_are_linked_exist() -> None:
