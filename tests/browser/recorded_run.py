@@ -135,7 +135,7 @@ def run_settings(endpoints: Endpoints, home: Path) -> Settings:
     settings = Settings(
         _env_file=None, home=home, cassandra_keyspace=f"recorded_{mark}", readings_topic=f"readings-{mark}",
         rejected_topic=f"readings-{mark}.rejected", labels_topic=f"fault-labels-{mark}", forest_trees=50,
-        feature_samples_per_minute=2000, shadow_share=1.0, champion_poll_seconds=1.0, trigger_seconds=2.5,
+        feature_samples_per_minute=2000, shadow_share=1.0, champion_poll_seconds=1.0, trigger_seconds=3.0,
         drift_window_hours=0.1, retrain_window_hours=2.0, retrain_pause_seconds=0.0,
         station_groups={"hall-a": "station-000*", "hall-b": "station-00*"},
         stream_metrics_port=0, alarms_metrics_port=0, retrainer_metrics_port=0, api_port=0,
