@@ -71,7 +71,7 @@ async function judge(event) {
 }
 
 async function why(answer) {
-  if (answer.status === 403) return "your role may look, but not scoring.";
+  if (answer.status === 403) return "your role may look, but not judge.";
   try {
     return (await answer.json()).detail;
   } catch {
@@ -101,5 +101,5 @@ function tellReplay({ equal, recomputed, stored, model }) {
 localise();
 runClock();
 drawAround();
-document.getElementById("feedback").addEventListener("submit", scoring);
+document.getElementById("feedback").addEventListener("submit", judge);
 document.getElementById("replay").addEventListener("click", replay);
