@@ -109,20 +109,3 @@ def _thinned(kept: np.ndarray, apart: np.ndarray, radius: np.ndarray, stations: 
         if not close.any():
             chosen.append(row)
     return np.array(chosen[-_MOST_LOOKS:], np.int64)
-
-
-@dataclass(frozen=True)
-class Precision:
-    """How many of the anomalies that people spoke about were real.
-
-    Args:
-        true, false: numbers.
-        precision: share of true ones, NaN without any.
-        low, high: 95 % Wilson interval; 0 and 1 without any.
-    """
-
-    true: int
-    false: int
-    precision: float
-    low: float
-    high: float
