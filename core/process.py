@@ -8,7 +8,7 @@ What happens on SIGTERM, SIGINT (Ctrl-C) and SIGHUP:
 - A **command** is interrupted: KeyboardInterrupt unwinds it, so that it stops what it started; exit status 130. `run`
   and `monitor` end in this way on purpose and exit with 0.
 - A **service** calls `stop_on_signals`: the first SIGTERM or SIGINT sets the event that it returns. The service then
-  stops, gives back its leases and exits with status 0. What it was doing is safe to leave: the stream abandons its
+  stops, gives back its leases and exits with status 0. Unfinished work is not lost: the stream abandons its
   batch, which runs again at the next start. A second Ctrl-C, and SIGHUP, interrupt it as a command.
 - The **API** leaves signals to gunicorn: SIGTERM finishes the requests that are under way, SIGINT does not wait.
 - A signal that was ignored at the start, as under `nohup`, stays ignored.

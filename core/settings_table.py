@@ -37,7 +37,7 @@ def env_example() -> str:
 
 
 def _documented() -> list[tuple[str, str, str]]:
-    """Return variable, default and description of each setting. What a machine or a list decides is shown empty."""
+    """Return variable, default and description of each setting. Defaults that depend on the machine are empty."""
     documented = []
     for name, field in Settings.model_fields.items():
         shown = str(field.default) if isinstance(field.default, (str, int, float, Path)) else ""
